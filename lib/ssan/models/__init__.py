@@ -1,0 +1,1 @@
+"""The models of the three tasks, and the contract they share."""
