@@ -1,0 +1,126 @@
+"""The contract of samplers: how the variants of an input are numbered, and how their masks are asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def whole(name: str, value, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+
+
+def _integers(name: str, value, device: torch.device | None = None) -> Tensor:
+    tensor = torch.as_tensor(value, device=device)
+    if tensor.dim() > 1 or (tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.bool)):
+        shape = tuple(tensor.shape)
+        raise ValueError(f"{name} must be an int, a list of ints or an integer tensor (M,), got {tensor.dtype} {shape}")
+    return tensor.long()
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Variants of one call: (M,) int64 each on one device, and the number of columns asked for."""
+
+    n: Tensor
+    index: Tensor
+    example_id: Tensor
+    width: int
+
+    @property
+    def region(self) -> Tensor:
+        """(width,) int64: 0, 1, 2, …"""
+        return torch.arange(self.width, device=self.index.device)
+
+    @property
+    def beyond(self) -> Tensor:
+        """(M, width) bool: where there is no region."""
+        return self.region >= self.n[:, None]
+
+
+class Sampler(ABC):
+    """Numbers the variants of an input; variant 0 is always the clean input."""
+
+    @abstractmethod
+    def variants_of(self, n: int | Tensor) -> int | Tensor:
+        """How many variants an input of `n` regions has, without the clean one."""
+
+    @abstractmethod
+    def kept(self, of: Variants) -> Tensor:
+        """(M, width) bool for indices >= 1; what it says of index 0 and of regions that do not exist is ignored."""
+
+    def _cells(self) -> int | None:
+        """How many regions the sampler is made for, or None for any number."""
+        grid = getattr(self, "grid", None)
+        return None if grid is None else grid[0] * grid[1]
+
+    def count(self, n_regions: int | Tensor) -> int | Tensor:
+        """How many variants an input of `n_regions` regions has, the clean one included.
+
+        Args:
+            n_regions: an int, or an int64 tensor of any shape, >= 1.
+
+        Returns:
+            An int, or an int64 tensor of the same shape.
+
+        Raises:
+            ValueError: if there is no region, or the sampler is made for a grid with another number of cells.
+        """
+        n, cells = torch.as_tensor(n_regions), self._cells()
+        wrong = n < 1 if cells is None else n != cells
+        if bool(wrong.any()):
+            expected = "at least 1" if cells is None else f"{cells}, the cells of the {self.grid} grid of {self}"
+            raise ValueError(f"n_regions must be {expected}, got {int(n[wrong].flatten()[0])}")
+        return self.variants_of(n_regions) + 1
+
+    def masks(
+        self,
+        n_regions: int | Tensor,
+        indices: Tensor | list[int] | int,
+        example_id: int | Tensor,
+        *,
+        width: int | None = None,
+    ) -> Tensor:
+        """The masks of variants `indices`: one call may mix examples of different sizes.
+
+        Args:
+            n_regions: an int or (M,) int64: how many regions each variant's example has.
+            indices: (M,) int64, a list or an int; 0 <= index < count(n_regions). Their device is the result's.
+            example_id: an int or (M,) int64: which example each variant is of; any int64.
+            width: R; by default the largest of `n_regions`.
+
+        Returns:
+            (M, R) bool, True = kept. Row of index 0: all True. Columns at or beyond n_regions: True.
+
+        Raises:
+            ValueError: on an index that does not exist, no regions, or a `width` smaller than `n_regions`.
+        """
+        index, n, ids = self.arguments(n_regions, indices, example_id)
+        largest = int(n.max()) if n.numel() else 0
+        if width is None:
+            width = largest
+        elif width < largest:
+            raise ValueError(f"width {width} is less than the {largest} regions of the largest example")
+        of = Variants(n, index, ids, width)
+        return self.kept(of) | of.beyond | (index == 0)[:, None]
+
+    def arguments(self, n_regions, indices, example_id) -> tuple[Tensor, Tensor, Tensor]:
+        index = torch.atleast_1d(_integers("indices", indices))
+        n = _integers("n_regions", n_regions, index.device)
+        ids = _integers("example_id", example_id, index.device)
+        for name, value in (("n_regions", n), ("example_id", ids)):
+            if value.dim() and value.shape != index.shape:
+                raise ValueError(f"{name} has {value.shape[0]} entries for {index.shape[0]} indices")
+        n, ids = n.expand(index.shape), ids.expand(index.shape)
+        wrong = (index < 0) | (index >= self.count(n))
+        if bool(wrong.any()):
+            example = int(n[wrong][0])
+            raise ValueError(
+                f"there is no variant {int(index[wrong][0])}: {self} has variants 0 to {self.count(example) - 1} "
+                f"of an input of {example} regions"
+            )
+        return index, n, ids
