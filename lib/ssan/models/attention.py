@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -57,6 +58,19 @@ def reduce_hops(attention: Tensor, how: str = "mean") -> Tensor:
 def attention_map(model: Callable[..., Output], output: Output) -> Tensor:
     """(B, R): the one map per example of `output`, reduced the way `model.hop_reduction` says (`mean` if unsaid)."""
     return reduce_hops(output.attention, getattr(model, "hop_reduction", "mean"))
+
+
+@contextmanager
+def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Put `models` into evaluation mode, and every one of their modules back into its own mode afterwards."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        for module, _ in modes:
+            module.training = False
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def check_output(

@@ -1,0 +1,153 @@
+"""The structured self-attentive BiLSTM (Lin et al. 2017), and the released code's variant of it as switches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ssan.batch import Batch
+from ssan.data.task import Task
+from ssan.models.attention import Output
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Sizes and switches of `SelfAttentiveLSTM`. The defaults are a small corrected model; see also `as_released`.
+
+    Attributes:
+        embedding_dim: size of the word vectors; must fit the task's pretrained ones when these are used.
+        hidden: LSTM units per direction.
+        attention_dim: d_a of Lin et al., the width of the attention's hidden layer.
+        hops: r of Lin et al., how many attention maps are made.
+        mlp_dim: width of the layer between the sentence matrix and the classes; 0 for none.
+        mlp_relu: whether a ReLU follows that layer. Without it the two layers are one linear map.
+        dropout: on word vectors and on the sentence matrix, in training.
+        use_vectors: start from the task's pretrained word vectors. The released code loads GloVe and assigns it to an
+            attribute that nothing reads, so there the vectors stay random.
+        attention_bias: biases in the two attention layers.
+        padding_attends: run the LSTM over padding and let padding take part in the softmax, as the released code does.
+        fixed_length: pad every sentence to this many tokens; None pads to the longest of the batch.
+        hop_reduction: how r maps become the one that is supervised, see `ssan.models.attention.reduce_hops`.
+    """
+
+    embedding_dim: int = 50
+    hidden: int = 64
+    attention_dim: int = 64
+    hops: int = 1
+    mlp_dim: int = 0
+    mlp_relu: bool = True
+    dropout: float = 0.3
+    use_vectors: bool = True
+    attention_bias: bool = False
+    padding_attends: bool = False
+    fixed_length: int | None = None
+    hop_reduction: str = "mean"
+
+    @classmethod
+    def as_released(cls) -> TextConfig:
+        """What the released code computes, accidents included."""
+        return cls(
+            embedding_dim=300,
+            hidden=256,
+            attention_dim=350,
+            hops=30,
+            mlp_dim=2000,
+            mlp_relu=False,
+            dropout=0.0,
+            use_vectors=False,
+            attention_bias=True,
+            padding_attends=True,
+            fixed_length=200,
+            hop_reduction="softmax_of_sum",
+        )
+
+
+class SelfAttentiveLSTM(nn.Module):
+    """H = BiLSTM(words); A = softmax(W_s2 tanh(W_s1 H^T)); logits = MLP(A H).
+
+    Example:
+        >>> model = SelfAttentiveLSTM(vocabulary=1000, n_classes=6, config=TextConfig(hops=4))
+        >>> model(batch).attention.shape            # one map a hop
+        torch.Size([B, 4, T])
+
+    Args:
+        vocabulary: number of words V.
+        n_classes: number of classes C.
+        config: sizes and switches.
+        vectors: (V, embedding_dim) pretrained word vectors, or None. They are trained further.
+        pad_id: the id written behind short sentences when `config.fixed_length` asks for more than the batch has.
+
+    Raises:
+        ValueError: if `vectors` does not have shape (V, embedding_dim).
+    """
+
+    def __init__(
+        self, vocabulary: int, n_classes: int, config: TextConfig, vectors: Tensor | None = None, pad_id: int = 1
+    ) -> None:
+        super().__init__()
+        self.config, self.pad_id = config, pad_id
+        self.hop_reduction, self.padding_attends = config.hop_reduction, config.padding_attends
+        width = 2 * config.hidden
+        self.embedding = nn.Embedding(vocabulary, config.embedding_dim)
+        if config.use_vectors and vectors is not None:
+            if vectors.shape != self.embedding.weight.shape:
+                raise ValueError(
+                    f"word vectors have shape {tuple(vectors.shape)}, "
+                    f"expected {tuple(self.embedding.weight.shape)} (vocabulary, embedding_dim)"
+                )
+            self.embedding.weight.data.copy_(vectors)
+        self.lstm = nn.LSTM(config.embedding_dim, config.hidden, bidirectional=True, batch_first=True)
+        self.attention_in = nn.Linear(width, config.attention_dim, bias=config.attention_bias)
+        self.attention_out = nn.Linear(config.attention_dim, config.hops, bias=config.attention_bias)
+        sentence = config.hops * width
+        if config.mlp_dim:
+            between = [nn.ReLU()] if config.mlp_relu else []
+            self.classifier = nn.Sequential(
+                nn.Linear(sentence, config.mlp_dim), *between, nn.Linear(config.mlp_dim, n_classes)
+            )
+        else:
+            self.classifier = nn.Sequential(nn.Linear(sentence, n_classes))
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, batch: Batch) -> Output:
+        """Logits (B, C) and attention (B, hops, T), T = `fixed_length` or the batch's longest sentence."""
+        tokens, lengths = self._padded(batch)
+        states = self._states(self.dropout(self.embedding(tokens)), lengths)  # (B, T, 2 * hidden)
+        scores = self.attention_out(torch.tanh(self.attention_in(states))).transpose(1, 2)  # (B, hops, T)
+        if not self.config.padding_attends:
+            exists = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+            scores = scores.masked_fill(~exists[:, None], -torch.inf)
+        attention = torch.softmax(scores, dim=-1)
+        sentence = (attention @ states).flatten(1)  # (B, hops * 2 * hidden)
+        return Output(self.classifier(self.dropout(sentence)), attention)
+
+    def _padded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.tokens is None:
+            raise ValueError("SelfAttentiveLSTM needs a batch with tokens and lengths, this one has none")
+        tokens, length = batch.tokens, self.config.fixed_length
+        if length is None:
+            return tokens, batch.lengths
+        if tokens.shape[1] > length:
+            raise ValueError(f"a sentence has {tokens.shape[1]} tokens, the model is fixed to {length}")
+        return F.pad(tokens, (0, length - tokens.shape[1]), value=self.pad_id), batch.lengths
+
+    def _states(self, words: Tensor, lengths: Tensor) -> Tensor:
+        """BiLSTM states (B, T, 2 * hidden); zero on padding unless padding is to be read like words."""
+        if self.config.padding_attends:
+            return self.lstm(words)[0]
+        # Packing lets the backward direction start at the last real token, so no sentence sees another's padding.
+        packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=words.shape[1])[0]
+
+
+def make_model(task: Task, seed: int, config: TextConfig | None = None) -> SelfAttentiveLSTM:
+    """A new model for `task`, its initial weights a pure function of `seed` (the global generator is left alone)."""
+    if config is None:
+        config = TextConfig() if task.vectors is None else TextConfig(embedding_dim=task.vectors.shape[1])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SelfAttentiveLSTM(len(task.words), task.n_classes, config, vectors=task.vectors)
