@@ -124,7 +124,7 @@ class KeepK(Sampler):
 
     def kept(self, of):
         key = rng.words(self.seed, of.example_id, of.index, of.width).masked_fill(of.beyond, 2**32)
-        winners = key.argsort(1, stable=True)[:, : self.k]
+        winners = key.argsort(dim=1, stable=True)[:, : self.k]
         return torch.zeros_like(of.beyond).scatter(1, winners, True)
 
 

@@ -15,11 +15,11 @@ def whole(name: str, value, at_least: int) -> None:
 
 
 def _integers(name: str, value, device: torch.device | None = None) -> Tensor:
-    tensor = torch.as_tensor(value, device=device)
+    tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, device=device)
     if tensor.dim() > 1 or (tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.bool)):
         shape = tuple(tensor.shape)
         raise ValueError(f"{name} must be an int, a list of ints or an integer tensor (M,), got {tensor.dtype} {shape}")
-    return tensor.long()
+    return tensor.to(device, torch.long)
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,12 @@ class Sampler(ABC):
         Raises:
             ValueError: if there is no region, or the sampler is made for a grid with another number of cells.
         """
-        n, cells = torch.as_tensor(n_regions), self._cells()
-        wrong = n < 1 if cells is None else n != cells
-        if bool(wrong.any()):
+        cells = self._cells()
+        wrong = n_regions < 1 if cells is None else n_regions != cells
+        if wrong.any() if isinstance(wrong, Tensor) else wrong:
+            bad = int(n_regions[wrong][0]) if isinstance(n_regions, Tensor) else n_regions
             expected = "at least 1" if cells is None else f"{cells}, the cells of the {self.grid} grid of {self}"
-            raise ValueError(f"n_regions must be {expected}, got {int(n[wrong].flatten()[0])}")
+            raise ValueError(f"n_regions must be {expected}, got {bad}")
         return self.variants_of(n_regions) + 1
 
     def masks(
