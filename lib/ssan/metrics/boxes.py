@@ -1,0 +1,199 @@
+"""Does the map look at the ground-truth boxes?
+
+Grid cells are numbered row by row; positions are in pixels, continuous, with the image's upper left corner at (0, 0).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ssan.metrics.checks import check_finite, check_same_shape, check_weights, precise
+from ssan.models.attention import as_distribution
+
+# Examples worked on together: bounds the memory of the elementary rectangles.
+GROUP = 1024
+
+
+def _check_boxes(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> None:
+    if boxes.dim() != 3 or boxes.shape[-1] != 4:
+        raise ValueError(f"boxes must be (B, K, 4) with (x0, y0, x1, y1), got shape {tuple(boxes.shape)}")
+    for name, value in (("image_size (H, W)", image_size), ("grid (rows, columns)", grid)):
+        if len(value) != 2 or min(value) < 1:
+            raise ValueError(f"{name} must be two numbers of at least 1, got {value}")
+    check_finite(boxes=boxes)
+    height, width = image_size
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    outside = (x0 < 0) | (y0 < 0) | (x1 > width) | (y1 > height)
+    flat = ((x1 <= x0) | (y1 <= y0)) & (boxes != 0).any(-1)
+    for wrong, what in (
+        (outside, f"lies outside the image of height {height} and width {width}"),
+        (flat, "has no area: expected x0 < x1 and y0 < y1, or all zero for an unused slot"),
+    ):
+        if bool(wrong.any()):
+            row, slot = wrong.nonzero()[0].tolist()
+            raise ValueError(f"box {slot} of example {row}, {boxes[row, slot].tolist()}, {what}")
+
+
+def box_map(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """How much of each grid cell the boxes cover: the ground-truth region map.
+
+    `area(cell ∩ (box_1 ∪ box_2 ∪ …)) / area(cell)`, exact also for overlapping boxes and for edges inside a cell: the
+    edges of boxes and cells cut the image into rectangles, each of which is either covered or not.
+
+    Args:
+        boxes: (B, K, 4), (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; slots of zeros are unused.
+        image_size: (height, width) in pixels.
+        grid: (rows, columns); need not divide the image.
+
+    Returns:
+        (B, R) in [0, 1], R = rows * columns, in the dtype of `boxes`; all zero for examples without boxes.
+
+    Raises:
+        ValueError: on another shape, NaN, a box outside the image or without area.
+    """
+    _check_boxes(boxes, image_size, grid)
+    dtype = boxes.dtype if boxes.is_floating_point() else torch.get_default_dtype()
+    covers = [_cover(part, image_size, grid) for part in precise(boxes).split(GROUP)]
+    return torch.cat(covers).flatten(1).to(dtype)
+
+
+def _intervals(low: Tensor, high: Tensor, side: int, cells: int) -> tuple[Tensor, Tensor]:
+    """Cut an axis at all edges: which boxes hold each interval (B, K, N), and its share of each cell (B, N, cells)."""
+    edges = torch.arange(cells + 1, dtype=low.dtype, device=low.device) * (side / cells)
+    cuts = torch.cat([low, high, edges.expand(len(low), -1)], 1).sort(1).values
+    middle = ((cuts[:, 1:] + cuts[:, :-1]) / 2).contiguous()
+    held = (middle[:, None] >= low[..., None]) & (middle[:, None] < high[..., None])
+    owner = (torch.searchsorted(edges, middle, right=True) - 1).clamp(0, cells - 1)
+    share = torch.nn.functional.one_hot(owner, cells) * (cuts.diff(dim=1) * (cells / side))[..., None]
+    return held.to(low.dtype), share
+
+
+def _cover(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    x0, y0, x1, y1 = boxes.unbind(-1)
+    held_x, share_x = _intervals(x0, x1, image_size[1], grid[1])
+    held_y, share_y = _intervals(y0, y1, image_size[0], grid[0])
+    covered = (held_y.mT @ held_x > 0).to(boxes.dtype)
+    return (share_y.mT @ covered @ share_x).clamp(0, 1)
+
+
+def box_distribution(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """The ground-truth region map as a distribution: what the oracle is supervised with.
+
+    `box_map / Σ box_map`. Examples without boxes get the uniform distribution, so that a loss stays defined; they say
+    nothing about where to look, and all metrics of boxes are NaN for them.
+
+    Args:
+        boxes, image_size, grid: as in `box_map`, which also says what is raised.
+
+    Returns:
+        (B, R), non-negative, summing to 1.
+    """
+    return as_distribution(box_map(boxes, image_size, grid))
+
+
+def _check_box_map(attention: Tensor, box_map: Tensor) -> None:
+    check_same_shape(attention=attention, box_map=box_map)
+    check_weights(attention=attention)
+    check_finite(box_map=box_map)
+    if bool(((box_map < 0) | (box_map > 1)).any()):
+        raise ValueError(
+            f"box_map must be the share of each cell that is covered, in [0, 1]; "
+            f"it runs from {float(box_map.min()):.4g} to {float(box_map.max()):.4g}"
+        )
+
+
+def mass_in_box(attention: Tensor, box_map: Tensor) -> Tensor:
+    """Share of the attention that lies on the boxes.
+
+    `Σ_r a_r m_r / Σ_r a_r`: the weight of a cell counts by the share of it that is covered. Range [0, 1], higher is
+    better; a uniform map gets the share of the image that is covered, and no map gets more than the most covered
+    cell. Sensitive to the temperature of the attention (sharper maps move towards 0 or 1) and to how the grid meets the
+    boxes. Source: the energy-based pointing game of Wang et al. 2020 (Score-CAM), with partly covered cells.
+
+    Args:
+        attention: (B, R), non-negative.
+        box_map: (B, R), from `box_map`.
+
+    Returns:
+        (B,) float64; NaN for examples without boxes.
+
+    Raises:
+        ValueError: on shapes that do not match, NaN, negative or missing weight, a box map outside [0, 1].
+    """
+    _check_box_map(attention, box_map)
+    weights, cover = precise(attention), precise(box_map)
+    mass = (weights * cover).sum(-1) / weights.sum(-1)
+    return torch.where(cover.sum(-1) > 0, mass, torch.nan)
+
+
+def pointing(
+    attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int], *, tolerance: float = 0.0
+) -> Tensor:
+    """The pointing game: 1 if the maximum of the map points at a box, else 0.
+
+    The centre of the cell with the most weight must lie in a box, or no further than `tolerance` from one. Values 0
+    and 1, higher is better. Equal maxima: the lowest index is taken, so a uniform map points at the upper left cell.
+    Sensitive to `tolerance` and to the grid: a box smaller than a cell may hold no centre at all. Source: Zhang et al.
+    2016 (Excitation Backprop), who allow 15 pixels.
+
+    Args:
+        attention: (B, R), non-negative.
+        boxes, image_size, grid: as in `box_map`.
+        tolerance: Euclidean distance in pixels; half a cell's side tolerates being off by half a cell.
+
+    Returns:
+        (B,) float64; NaN for examples without boxes.
+
+    Raises:
+        ValueError: as `box_map`; if the attention does not fit the grid or is no map; on a negative tolerance.
+    """
+    _check_boxes(boxes, image_size, grid)
+    check_weights(attention=attention)
+    if attention.shape != (len(boxes), grid[0] * grid[1]):
+        raise ValueError(
+            f"attention has shape {tuple(attention.shape)}, expected ({len(boxes)}, {grid[0] * grid[1]}): "
+            f"one row per example with boxes, one region per cell of the grid {tuple(grid)}"
+        )
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be a distance in pixels of at least 0, got {tolerance}")
+    cell = attention.argmax(-1, keepdim=True)
+    y = (precise(cell // grid[1]) + 0.5) * (image_size[0] / grid[0])
+    x = (precise(cell % grid[1]) + 0.5) * (image_size[1] / grid[1])
+    x0, y0, x1, y1 = precise(boxes).unbind(-1)
+    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
+    aside = torch.maximum(x0 - x, x - x1).clamp(min=0)
+    above = torch.maximum(y0 - y, y - y1).clamp(min=0)
+    used = x1 > x0
+    hit = (inside | ((torch.hypot(aside, above) <= tolerance) & (tolerance > 0))) & used
+    return torch.where(used.any(-1), precise(hit.any(-1)), torch.nan)
+
+
+def iou_at_box_area(attention: Tensor, box_map: Tensor) -> Tensor:
+    """Intersection over union of the boxes with equally many top cells of the map.
+
+    The k cells of most weight, k = the boxes' area in cells, rounded, at least 1, are taken as a region of the image:
+    `I / (k + Σ_r m_r - I)` with `I = Σ_{r in top k} m_r`, the exact geometric intersection. Range [0, 1], higher is
+    better; 1 needs boxes along cell edges. No threshold to choose: any increasing function of the map gives the same
+    value. Ties at the k-th place go to the lowest index. Sensitive to how the grid meets the boxes. Source: the
+    localisation IoU of the CAM literature (Zhou et al. 2016), with the threshold replaced by the box's area; our
+    design.
+
+    Args:
+        attention: (B, R), non-negative.
+        box_map: (B, R), from `box_map`.
+
+    Returns:
+        (B,) float64; NaN for examples without boxes.
+
+    Raises:
+        ValueError: as `mass_in_box`.
+    """
+    _check_box_map(attention, box_map)
+    cover = precise(box_map)
+    area = cover.sum(-1)
+    k = (area + 0.5).floor().clamp(min=1)
+    by_weight = cover.gather(-1, attention.argsort(dim=-1, descending=True, stable=True))
+    top = torch.arange(cover.shape[-1], device=cover.device) < k[:, None]
+    shared = (by_weight * top).sum(-1)
+    return torch.where(area > 0, shared / (k + area - shared), torch.nan)
