@@ -1,0 +1,72 @@
+"""Trained weights on disk: safetensors with a header that says what they were trained from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+
+def config_hash(*configs: Any) -> str:
+    """Twelve hex digits that change whenever any of the (frozen dataclass) configs, strings or numbers does."""
+
+    def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return {
+                "class": type(value).__name__,
+                **{f.name: getattr(value, f.name) for f in dataclasses.fields(value)},
+            }
+        return repr(value)
+
+    text = json.dumps(configs, sort_keys=True, default=plain)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def write_atomically(path: Path, blob: bytes) -> None:
+    """Write `blob` to `path` such that the file is whole or not there, whenever the process ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(blob)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save_model(path: str | Path, model: nn.Module, trained_from: str) -> None:
+    """Write the weights of `model`, with the hash of what they were `trained_from` in the header."""
+    state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    write_atomically(Path(path), safetensors.torch.save(state, metadata={"trained_from": trained_from}))
+
+
+def load_model(path: str | Path, model: nn.Module, trained_from: str) -> nn.Module:
+    """Load what `save_model` wrote into `model`, and return it.
+
+    Raises:
+        ValueError: if the file is damaged, was trained from something else, or does not fit the model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get("trained_from")
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole checkpoint ({error}): delete it and train again") from error
+    if found != trained_from:
+        raise ValueError(f"{path} was trained from config {found}, asked for is {trained_from}: delete it or move it")
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit the model: {error}") from error
+    return model

@@ -1,0 +1,35 @@
+"""Several models as one: the control that asks what mere averaging of predictions would give."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from ssan.batch import Batch
+from ssan.models.attention import Output, attention_map
+
+
+class Ensemble(nn.Module):
+    """Mean class probabilities and mean attention of its members.
+
+    Args:
+        members: models that return `Output` over the same classes and regions.
+
+    Raises:
+        ValueError: if there are no members.
+    """
+
+    def __init__(self, members: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        if not len(self.members):
+            raise ValueError("an ensemble needs at least one member")
+
+    def forward(self, batch: Batch) -> Output:
+        """`logits` are the logarithms of the mean probabilities."""
+        outputs = [member(batch) for member in self.members]
+        probabilities = torch.stack([output.logits.softmax(-1) for output in outputs]).mean(0)
+        maps = [attention_map(member, output) for member, output in zip(self.members, outputs, strict=True)]
+        return Output(probabilities.clamp(min=1e-30).log(), torch.stack(maps).mean(0))

@@ -1,0 +1,147 @@
+"""Pictures of attention and of rows; used by the notebooks and by every script in figures/.
+
+Colours are safe for colour-blind readers: Okabe and Ito's palette for kinds of things, viridis for amounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ssan.conditions import CONDITIONS
+from ssan.statistics import by_seed, compare
+
+ROLE_COLOURS = {"baseline": "#000000", "method": "#0072B2", "control": "#E69F00", "ceiling": "#009E73"}
+ROLE_LABELS = {
+    "baseline": "baseline",
+    "method": "supervised with surrogates",
+    "control": "control",
+    "ceiling": "ceiling (true regions)",
+}
+
+# One style for all figures: readable in a README column and reproducible to the byte.
+STYLE = {
+    "figure.dpi": 110,
+    "savefig.dpi": 150,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "ssan",
+    "svg.fonttype": "none",
+    "figure.facecolor": "white",
+}
+
+
+def use_style() -> None:
+    """Make `STYLE` the style of this process's figures."""
+    mpl.rcParams.update(STYLE)
+
+
+def token_strip(words: Sequence[str], maps: dict[str, np.ndarray], ax: Axes | None = None) -> Axes:
+    """Sentences as rows of coloured words: one row per map, darker is more attention.
+
+    Args:
+        words: T words.
+        maps: label of the row -> (T,) weights in [0, 1]; all rows share one colour scale.
+        ax: where to draw; a new figure of fitting size by default.
+    """
+    values = np.stack([np.asarray(weights, dtype=float)[: len(words)] for weights in maps.values()])
+    if ax is None:
+        longest = max(len(word) for word in words)
+        width = min(13.0, max(5.0, 0.105 * len(words) * max(longest, 6) + 2.0))
+        _, ax = plt.subplots(figsize=(width, 0.42 * len(maps) + 1.15))
+    top = max(float(values.max()), 1e-9)
+    image = ax.imshow(values, aspect="auto", cmap="viridis_r", vmin=0, vmax=top)
+    for row in range(values.shape[0]):
+        for column, word in enumerate(words):
+            dark = values[row, column] > 0.45 * top
+            ax.text(
+                column,
+                row,
+                word,
+                ha="center",
+                va="center",
+                fontsize=8.5,
+                color="white" if dark else "black",
+                rotation=0,
+            )
+    ax.set_yticks(range(len(maps)), list(maps))
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    ax.figure.colorbar(image, ax=ax, label="attention", fraction=0.04, pad=0.01)
+    return ax
+
+
+def difference_plot(
+    rows: pd.DataFrame, metric: str, label: str, reference: str = "baseline/scratch", ax: Axes | None = None
+) -> Axes:
+    """Each condition minus the baseline: a dot for every seed, the mean and its 95% interval.
+
+    Args:
+        rows: one task's rows.
+        metric: column of the rows.
+        label: what the axis calls it.
+        reference: what is subtracted, seed by seed.
+        ax: where to draw.
+    """
+    found = compare(rows, metric, reference).drop(index=reference)
+    seeds = by_seed(rows, metric)
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 0.36 * len(found) + 1.4))
+    places = np.arange(len(found))[::-1]
+    for place, (name, row) in zip(places, found.iterrows(), strict=True):
+        colour = ROLE_COLOURS[CONDITIONS[name.split("/")[0]].role]
+        each = (seeds[name] - seeds[reference]).dropna().to_numpy()
+        ax.plot(each, np.full(len(each), place), "o", ms=4, alpha=0.35, color=colour, mew=0, zorder=2)
+        if np.isfinite(row["low"]):
+            ax.plot([row["low"], row["high"]], [place, place], "-", lw=2.5, color=colour, zorder=3)
+        ax.plot(row["difference"], place, "D", ms=6, color=colour, mec="white", zorder=4)
+    ax.axvline(0, color="0.4", lw=1, zorder=1)
+    ax.set_yticks(places, [name.replace("/", ", ").replace("_", " ") for name in found.index])
+    ax.set_xlabel(f"{label}, minus baseline")
+    ax.set_ylim(-0.6, len(found) - 0.4)
+    return ax
+
+
+def role_legend(figure: Figure, roles: Sequence[str], **options) -> None:
+    """A legend of the roles' colours for `difference_plot`s."""
+    handles = [
+        plt.Line2D([], [], marker="D", ls="-", lw=2.5, mec="white", color=ROLE_COLOURS[role], label=ROLE_LABELS[role])
+        for role in roles
+    ]
+    handles.append(plt.Line2D([], [], marker="o", ls="", ms=4, alpha=0.5, color="0.4", mew=0, label="one seed"))
+    figure.legend(handles=handles, frameon=False, **options)
+
+
+def image_map(image: np.ndarray, weights: np.ndarray | None = None, grid: tuple[int, int] = (8, 8), ax=None, top=None):
+    """An image, with an attention map laid over it.
+
+    Args:
+        image: (channels, H, W) in [0, 1].
+        weights: (R,) or None for the image alone.
+        grid: rows and columns of the map.
+        ax: where to draw.
+        top: weight drawn in the strongest colour; by default the map's own maximum.
+    """
+    ax = ax or plt.subplots(figsize=(2, 2))[1]
+    picture = np.clip(np.moveaxis(np.asarray(image, dtype=float), 0, -1), 0, 1)
+    ax.imshow(picture if picture.shape[-1] == 3 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
+    if weights is not None:
+        height, width = picture.shape[:2]
+        values = np.asarray(weights, dtype=float).reshape(grid)
+        shown = ax.imshow(
+            values, extent=(-0.5, width - 0.5, height - 0.5, -0.5), cmap="viridis", vmin=0, vmax=top, alpha=0.65
+        )
+        shown.set_interpolation("nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax

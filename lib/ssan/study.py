@@ -1,0 +1,186 @@
+"""The study: conditions x seeds -> rows. Resumable at any moment, deterministic per seed.
+
+    python -m ssan.study                      # the profile in SSAN_PROFILE (default: `default`)
+    python -m ssan.study --profile full --tasks trec movie --workers 2
+
+Rows are written one by one under `runs/`; a study that was killed goes on where it stopped, and one whose settings
+changed starts anew beside the old. When all rows of a task are there they become `figures/results/PROFILE/TASK.csv`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import multiprocessing
+import os
+from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from tqdm.auto import tqdm
+
+from ssan.checkpoint import config_hash, write_atomically
+from ssan.conditions import TEXT_CONDITIONS, condition
+from ssan.data.task import Task
+from ssan.experiment import Experiment, Settings
+from ssan.report import report
+from ssan.samplers import Pairs
+from ssan.training import TrainConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = ("smoke", "default", "full")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a profile runs of one task."""
+
+    settings: Settings
+    conditions: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def units(self) -> list[tuple[str, str]]:
+        """(condition, start) of every row of one seed, baseline first."""
+        return [(name, start) for name in self.conditions for start in condition(name).starts]
+
+
+def profile_name(profile: str | None = None) -> str:
+    """`profile`, else the environment's SSAN_PROFILE, else `default`.
+
+    Raises:
+        ValueError: if it is none of `smoke`, `default`, `full`.
+    """
+    name = profile or os.environ.get("SSAN_PROFILE") or "default"
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}: expected one of {', '.join(PROFILES)} (SSAN_PROFILE)")
+    return name
+
+
+_TEXT = TrainConfig(epochs=20, batch_size=32, learning_rate=2e-3, keep="last", validate=False)
+
+
+def plan(task: str, profile: str | None = None) -> Plan:
+    """What `profile` runs of `task`.
+
+    Raises:
+        ValueError: if the task or the profile is unknown.
+    """
+    profile = profile_name(profile)
+    plans = {
+        # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
+        "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 112))),
+        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 112))),
+    }
+    if task not in plans:
+        raise ValueError(f"unknown task {task!r}: expected one of {', '.join(plans)}")
+    full = plans[task]
+    if profile == "full":
+        return full
+    if profile == "default":
+        return dataclasses.replace(full, seeds=full.seeds[:3])
+    train = dataclasses.replace(full.settings.train, epochs=2)
+    small = dataclasses.replace(full.settings, n_train=60, train=train, n_quality=40)
+    return dataclasses.replace(full, settings=small, seeds=full.seeds[:2])
+
+
+def load_task(settings: Settings, seed: int) -> Task:
+    """The task of `settings`, cut to the training subset of `seed`."""
+    from ssan.data.text import text_task
+
+    return text_task(settings.task, n_train=settings.n_train, seed=seed, **dict(settings.task_options))
+
+
+def make_model(settings: Settings, task: Task, seed: int) -> torch.nn.Module:
+    """A new model for `task`, as `settings` want it."""
+    from ssan.models import text
+
+    return text.make_model(task, seed, **dict(settings.model))
+
+
+def experiment(of: Plan, seed: int, profile: str, runs: Path = ROOT / "runs", device: str = "auto") -> Experiment:
+    """One seed of a plan, with its folder under `runs`."""
+    task = load_task(of.settings, seed)
+    folder = runs / profile / f"{of.settings.task}-{config_hash(of.settings)}" / f"seed-{seed}"
+    return Experiment(of.settings, seed, task, functools.partial(make_model, of.settings), folder, device)
+
+
+def run_seed(of: Plan, seed: int, profile: str, runs: Path, device: str = "auto") -> list[dict[str, object]]:
+    """All rows of one seed, in order; those made before are read."""
+    # More threads than one gain nothing on models this small, and two seeds run side by side.
+    torch.set_num_threads(1)
+    one = experiment(of, seed, profile, runs, device)
+    return [one.row(name, start, profile) for name, start in of.units]
+
+
+def _rows_made(of: Plan, profile: str, runs: Path) -> int:
+    folder = runs / profile / f"{of.settings.task}-{config_hash(of.settings)}"
+    return sum((folder / f"seed-{seed}" / "rows" / f"{n}-{s}.json").exists() for seed in of.seeds for n, s in of.units)
+
+
+def run(
+    tasks: list[str],
+    profile: str | None = None,
+    *,
+    workers: int = 1,
+    runs: Path = ROOT / "runs",
+    results: Path = ROOT / "figures" / "results",
+    show_progress: bool = True,
+) -> pd.DataFrame:
+    """Run what is missing of a study and collect its rows.
+
+    Args:
+        tasks: names of tasks.
+        profile: see `profile_name`.
+        workers: seeds run side by side, each in a process of its own with one thread.
+        runs: where checkpoints, surrogates and single rows are kept.
+        results: a CSV per task is written to `results/PROFILE`.
+        show_progress: show a progress bar over rows.
+
+    Returns:
+        All rows of all tasks.
+    """
+    profile = profile_name(profile)
+    plans = {task: plan(task, profile) for task in tasks}
+    total = sum(len(of.units) * len(of.seeds) for of in plans.values())
+    with (
+        tqdm(total=total, unit="row", disable=not show_progress) as bar,
+        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        jobs = {
+            pool.submit(run_seed, of, seed, profile, runs): (task, seed)
+            for task, of in plans.items()
+            for seed in of.seeds
+        }
+        waiting = set(jobs)
+        while waiting:
+            done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
+            bar.update(sum(_rows_made(of, profile, runs) for of in plans.values()) - bar.n)
+            for job in done:
+                if job.exception() is not None:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                    job.result()
+    tables = []
+    for task in plans:
+        found = {seed: job.result() for job, (name, seed) in jobs.items() if name == task}
+        rows = pd.DataFrame([row for seed in sorted(found) for row in found[seed]])
+        write_atomically(results / profile / f"{task}.csv", rows.to_csv(index=False).encode())
+        tables.append(rows)
+    return pd.concat(tables, ignore_index=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line; see the module's docstring."""
+    parser = argparse.ArgumentParser(prog="python -m ssan.study", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", choices=PROFILES, help="default: SSAN_PROFILE, else `default`")
+    parser.add_argument("--tasks", nargs="+", default=["movie"], help="default: movie")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
+    asked = parser.parse_args(arguments)
+    print(report(run(asked.tasks, asked.profile, workers=asked.workers)))
+
+
+if __name__ == "__main__":
+    main()
