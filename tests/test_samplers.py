@@ -186,6 +186,17 @@ def test_rise_masks_are_the_field_at_region_centres():
     assert torch.equal(fine[:, 1::3, 1::3], field)
 
 
+@pytest.mark.parametrize(("size", "grid"), [((8, 8), (8, 8)), ((12, 20), (3, 5)), ((64, 48), (1, 16))])
+def test_rise_cell_means_are_means_of_pixels(size, grid):
+    sampler, index = Rise(40, cells=5, seed=2), torch.arange(41)
+    cells = sampler.cell_means(size, grid, index, 8)
+    pixels = sampler.pixel_masks(size, index, 8).double()
+    pooled = torch.nn.functional.adaptive_avg_pool2d(pixels[:, None], grid).flatten(1)
+    assert cells.dtype == torch.float32
+    assert torch.allclose(cells.double(), pooled, rtol=0, atol=2e-7)
+    assert (cells[0] == 1).all()
+
+
 def test_rise_on_a_line_is_linear_interpolation():
     sampler = Rise(20, cells=3, seed=5)
     for n in (1, 2, 7, 30):
@@ -401,6 +412,9 @@ def test_bad_samplers(make, message):
         (lambda: Rise(2, grid=(4, 4)).count(torch.tensor([16, 17])), "n_regions must be 16.*got 17"),
         (lambda: Rise(2).pixel_masks((4, 4), 3, 0), "no variant 3"),
         (lambda: Rise(2).pixel_masks((0, 4), 1, 0), "size"),
+        (lambda: Rise(2).cell_means((8, 8), (2, 3), 1, 0), "does not divide a 8x8 image"),
+        (lambda: Rise(2).cell_means((8, 8), (0, 3), 1, 0), "grid"),
+        (lambda: Rise(2).cell_means((8, 8), (2, 2), 5, 0), "no variant 5"),
     ],
 )
 def test_bad_questions(ask, message):

@@ -216,12 +216,11 @@ def lattice_positions(cells: int, n: int | Tensor, places: Tensor) -> Tensor:
 
 
 def _interpolate(nodes: Tensor, position: Tensor) -> Tensor:
-    """Linear interpolation of `nodes` (M, K, …) at fixed-point `position` (M, L), times 2**LATTICE_BITS: (M, L, …)."""
+    """Linear interpolation of `nodes` (M, K, …) at fixed-point positions (M, L): (M, L, …), without rounding."""
     node = position >> LATTICE_BITS
-    rest = (position & ((1 << LATTICE_BITS) - 1)).to(torch.float32)
-    rows = torch.arange(len(nodes), device=nodes.device)[:, None]
-    rest = rest.view(*rest.shape, *[1] * (nodes.dim() - 2))
-    return nodes[rows, node] * ((1 << LATTICE_BITS) - rest) + nodes[rows, node + 1] * rest
+    rest = (position & ((1 << LATTICE_BITS) - 1)).to(torch.float32) * 0.5**LATTICE_BITS
+    each = torch.arange(len(nodes), device=nodes.device)[:, None]
+    return torch.lerp(nodes[each, node], nodes[each, node + 1], rest.view(*rest.shape, *[1] * (nodes.dim() - 2)))
 
 
 @dataclass(frozen=True)
@@ -260,28 +259,27 @@ class Rise(Sampler):
         """(M, 2) shifts in units of 2**-LATTICE_BITS along rows and columns, and (M, nodes) float32, 0 or 1."""
         # The first four draws are for the shifts, so that where they are does not depend on the number of nodes.
         draws = rng.words(self.seed, example_id, index, 4 + nodes)
-        kept = draws[:, 4:] >> 8 < rng.threshold(self.keep)
+        kept = (draws[:, 4:] >> 8 < rng.threshold(self.keep)) | (index == 0)[:, None]
         return draws[:, :2] >> (32 - LATTICE_BITS), kept.to(torch.float32)
 
-    def _field(self, size: tuple[int, int], example_id: Tensor, index: Tensor) -> Tensor:
-        """(M, H, W) float32 in [0, 1]: the mask at the centres of `size` pixels or cells."""
+    def _columns(self, size: tuple[int, int], example_id: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """The lattice interpolated along its columns only, (M, cells + 2, W), and the positions of the rows, (M, H)."""
         side = self.cells + 2
         shift, nodes = self._lattice(example_id, index, side * side)
         rows, columns = (
             lattice_positions(self.cells, n, torch.arange(n, device=index.device)) + shift[:, axis, None]
             for axis, n in enumerate(size)
         )
-        half = _interpolate(nodes.view(-1, side, side), rows)
-        return _interpolate(half.transpose(1, 2), columns).transpose(1, 2) * 0.5 ** (2 * LATTICE_BITS)
+        return _interpolate(nodes.view(-1, side, side).transpose(1, 2), columns).transpose(1, 2).contiguous(), rows
 
     def kept(self, of):
         """The smooth mask at the centres of the regions, kept where it is at least 0.5."""
         place = torch.minimum(of.region, of.n[:, None] - 1)
         if self.grid is not None:
-            return self._field(self.grid, of.example_id, of.index).flatten(1).gather(1, place) >= 0.5
+            field = _interpolate(*self._columns(self.grid, of.example_id, of.index))
+            return field.flatten(1).gather(1, place) >= 0.5
         shift, nodes = self._lattice(of.example_id, of.index, self.cells + 2)
-        position = lattice_positions(self.cells, of.n[:, None], place) + shift[:, :1]
-        return _interpolate(nodes, position) * 0.5**LATTICE_BITS >= 0.5
+        return _interpolate(nodes, lattice_positions(self.cells, of.n[:, None], place) + shift[:, :1]) >= 0.5
 
     def pixel_masks(self, size: tuple[int, int], indices: Tensor | list[int] | int, example_id: int | Tensor) -> Tensor:
         """The smooth masks themselves, at the centres of pixels.
@@ -297,7 +295,35 @@ class Rise(Sampler):
         Raises:
             ValueError: on an index that does not exist, or an empty image.
         """
+        return _interpolate(*self._columns(size, *self._of_images(size, indices, example_id)))
+
+    def cell_means(
+        self, size: tuple[int, int], grid: tuple[int, int], indices: Tensor | list[int] | int, example_id: int | Tensor
+    ) -> Tensor:
+        """The mean of `pixel_masks` over each cell of a grid laid over the image, without making the pixels.
+
+        Args:
+            size: (H, W) of the image.
+            grid: (rows, columns) of the cells; must divide the image.
+            indices: (M,) int64, a list or an int in [0, n_masks]. Their device is the result's.
+            example_id: an int or (M,) int64; any int64.
+
+        Returns:
+            (M, rows x columns) float32 in [0, 1]: how much of each cell is kept. Index 0: all ones.
+
+        Raises:
+            ValueError: on an index that does not exist, an empty image, or a grid that does not divide it.
+        """
+        _pair("grid", tuple(grid))
+        ids, index = self._of_images(size, indices, example_id)
+        if size[0] % grid[0] or size[1] % grid[1]:
+            raise ValueError(f"a grid of {grid[0]}x{grid[1]} cells does not divide a {size[0]}x{size[1]} image")
+        # Interpolation is linear in the nodes, so that rows and columns can be averaged one after the other.
+        half, rows = self._columns(size, ids, index)
+        half = half.unflatten(2, (grid[1], -1)).mean(-1)
+        return _interpolate(half, rows).unflatten(1, (grid[0], -1)).mean(2).flatten(1)
+
+    def _of_images(self, size, indices, example_id) -> tuple[Tensor, Tensor]:
         _pair("size", tuple(size))
-        regions = self._cells() or 1
-        index, _, ids = self.arguments(regions, indices, example_id)
-        return torch.where((index == 0)[:, None, None], 1.0, self._field(tuple(size), ids, index))
+        index, _, ids = self.arguments(self._cells() or 1, indices, example_id)
+        return ids, index
