@@ -42,6 +42,11 @@ class Regions(Protocol):
         """The variants `indices` of the examples `rows`: (source with masks applied, kept (N, R))."""
 
 
+def _check_grid(grid: tuple[int, int]) -> None:
+    if len(grid) != 2 or min(grid) < 1:
+        raise ValueError(f"grid must be (rows, columns), both at least 1, got {grid}")
+
+
 def _masks(regions: Regions, batch: Batch, rows: Tensor, indices: Tensor, sampler, width: int) -> Tensor:
     return sampler.masks(regions.count(batch)[rows], indices, batch.ids[rows], width=width)
 
@@ -95,8 +100,7 @@ class ImageGrid:
     def __post_init__(self) -> None:
         if isinstance(self.fill, str) and self.fill not in ("mean", "zero", "blur"):
             raise ValueError(f"unknown fill {self.fill!r}: expected 'mean', 'zero', 'blur' or one number per channel")
-        if len(self.grid) != 2 or min(self.grid) < 1:
-            raise ValueError(f"grid must be (rows, columns), both at least 1, got {self.grid}")
+        _check_grid(self.grid)
 
     def count(self, batch: Batch) -> Tensor:
         """(B,) int64: rows x columns for every example."""
@@ -159,6 +163,9 @@ class FeatureGrid:
     Args:
         grid: (rows, columns) of the feature map.
         fill: `zero`, or `mean` (the example's own mean feature).
+
+    Raises:
+        ValueError: on an unknown fill, or (from `hide`) features of another number of regions.
     """
 
     grid: tuple[int, int] = (8, 8)
@@ -168,6 +175,7 @@ class FeatureGrid:
     def __post_init__(self) -> None:
         if self.fill not in ("zero", "mean"):
             raise ValueError(f"unknown fill {self.fill!r}: expected 'zero' or 'mean'")
+        _check_grid(self.grid)
 
     def count(self, batch: Batch) -> Tensor:
         """(B,) int64: rows x columns for every example."""

@@ -1,0 +1,21 @@
+"""What all tests share: one thread each, and where data is looked for before any network is asked."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+# Tests run side by side, and bitwise equality is promised on one thread.
+torch.set_num_threads(1)
+
+MIRROR = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data_mirror():
+    """Lets `SSAN_DATA_MIRROR` name `shared/data` beside the repository where it names nothing yet and that exists."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "SSAN_DATA_MIRROR" not in os.environ and MIRROR.is_dir():
+            patch.setenv("SSAN_DATA_MIRROR", str(MIRROR))
+        yield os.environ.get("SSAN_DATA_MIRROR")
