@@ -91,8 +91,8 @@ def check_output(
     """
     if not isinstance(output, Output):
         raise TypeError(
-            f"the model returned {type(output).__name__}, expected ssan.models.Output(logits, attention); "
-            "wrap a foreign module in ssan.models.AttentionAdapter"
+            f"the model returned {type(output).__name__}, expected ssan.models.attention.Output(logits, attention); "
+            "wrap a foreign module in ssan.models.attention.AttentionAdapter"
         )
     logits, attention = output.logits, output.attention
     n = label.shape[0]
@@ -118,7 +118,7 @@ def check_output(
         sums = attention.sum(-1)
         raise ValueError(
             f"attention must sum to 1 over regions, sums run from {float(sums.min()):.4g} to {float(sums.max()):.4g}; "
-            "maps that are not distributions (sigmoid) need ssan.models.as_distribution"
+            "maps that are not distributions (sigmoid) need ssan.models.attention.as_distribution"
         )
     if not padding_attends:
         exists = torch.arange(attention.shape[-1], device=attention.device) < n_regions[:, None]
