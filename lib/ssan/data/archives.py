@@ -38,8 +38,15 @@ def extract(archive: Path, members: Sequence[str], target: Path) -> None:
             content = stack.enter_context(_open_member(content, member, archive.name, stack))
         if members and members[-1].endswith(".gz"):
             content = stack.enter_context(gzip.GzipFile(fileobj=content))
-        with target.open("wb") as out:
-            shutil.copyfileobj(content, out)
+        write_whole(content, target)
+
+
+def write_whole(content: IO[bytes], target: Path) -> None:
+    """Copies `content` to `target`, which gets its name only when all of it is there."""
+    partial = target.with_name(target.name + ".part")
+    with partial.open("wb") as out:
+        shutil.copyfileobj(content, out)
+    partial.rename(target)
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:

@@ -20,7 +20,7 @@ from typing import Protocol
 import pooch
 from tqdm import tqdm
 
-from ssan.data.archives import extract
+from ssan.data.archives import extract, write_whole
 
 # Seconds to connect, and between two packets: a reader behind a firewall should not wait for minutes.
 TIMEOUT = (5, 30)
@@ -50,7 +50,7 @@ class Mirror:
         absent = [name for name in names if not (self.path / name).is_file()]
         for name in names:
             if name not in absent:
-                shutil.copyfile(self.path / name, _place(folder, name))
+                extract(self.path / name, (), _place(folder, name))
         if absent:
             raise FileNotFoundError(f"not there: {', '.join(absent)}")
 
@@ -74,13 +74,10 @@ class Url:
         download = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)
         for name in names:
             target = _place(folder, name)
-            partial = target.with_name(target.name + ".part")
-            download(f"{self.base}{target.name}{self.suffix}", str(partial), None)
-            if self.suffix == ".gz":
-                with gzip.open(partial) as content, target.open("wb") as out:
-                    shutil.copyfileobj(content, out)
-            else:
-                partial.rename(target)
+            with tempfile.TemporaryFile(dir=target.parent) as arrived:
+                download(f"{self.base}{target.name}{self.suffix}", arrived, None)
+                arrived.seek(0)
+                write_whole(gzip.GzipFile(fileobj=arrived) if self.suffix == ".gz" else arrived, target)
 
 
 @dataclass(frozen=True)
