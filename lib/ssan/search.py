@@ -7,48 +7,27 @@ it depends on the chunk and never on the number of masks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ssan.accel.prefix_lstm import PrefixScorer
 from ssan.batch import Batch
-from ssan.models.attention import Output, attention_map, check_output, evaluating
+from ssan.memory import Halving
+from ssan.models.attention import evaluating
 from ssan.regions import Regions, default_regions
 from ssan.samplers import Sampler
-from ssan.selectors import Chunk, Clean, Selector, make_selector
+from ssan.scorer import SCORES, Scorer
+from ssan.selectors import Chunk, Selector, make_selector
 from ssan.surrogates import Surrogates, concatenate
 
 # Examples worked on together; selectors keep their running state for this many.
 GROUP = 256
-# Input numbers (tokens, pixels, features) in one chunk of variants when `perturbations_per_eval` is left open.
-CHUNK_NUMBERS = 2**20
-
-
-def logit(logits: Tensor, label: Tensor) -> Tensor:
-    """(B,): the raw logit of the ground-truth class, as the released code scores."""
-    return logits.gather(1, label[:, None]).squeeze(1)
-
-
-def probability(logits: Tensor, label: Tensor) -> Tensor:
-    """(B,): the softmax probability of the ground-truth class, in [0, 1]."""
-    return logit(torch.softmax(logits, -1), label)
-
-
-def log_odds(logits: Tensor, label: Tensor) -> Tensor:
-    """(B,): log(p / (1 - p)) of the ground-truth class: the logit against all others; does not saturate."""
-    others = logits.scatter(1, label[:, None], -torch.inf)
-    return logit(logits, label) - torch.logsumexp(others, -1)
-
-
-SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "logit": logit,
-    "probability": probability,
-    "log_odds": log_odds,
-}
+# Faster ways to the same scores, each for some models and regions.
+FAST_SCORERS = (PrefixScorer,)
 
 
 def find_surrogates(
@@ -62,6 +41,8 @@ def find_surrogates(
     perturbations_per_eval: int | None = None,
     tie_tolerance: float | None = None,
     show_progress: bool = False,
+    accelerate: bool = True,
+    autocast: torch.dtype | None = None,
 ) -> Surrogates:
     """Find the surrogate attention map of every example of `batch`.
 
@@ -81,10 +62,16 @@ def find_surrogates(
         score: what a variant is judged by: `logit`, `probability` or `log_odds` of the ground-truth class.
         regions: what masks hide; by default the model's own `regions` if it has them, else tokens or an 8x8 grid.
         perturbations_per_eval: variants per forward pass; by default as many as make about a million input numbers.
+            If memory runs out, this number is halved until they fit, which a warning says once.
         tie_tolerance: a later variant must score higher than the best so far by more than this times
             max(1, |best|), else the lower index wins. Batched arithmetic rounds differently from batch to batch, so
-            equal inputs need not score equal to the last bit. Default 1e-5 in single, 1e-10 in double precision.
+            equal inputs need not score equal to the last bit. Default 1e-5 in single, 1e-10 in double precision, and
+            1/128 under `autocast`, where numbers have 8 bits.
         show_progress: show a progress bar over variants.
+        accelerate: use a faster way to the same scores where `ssan.accel` has one for these models and regions. False
+            runs every variant through the model, which is the same to rounding.
+        autocast: `torch.bfloat16` (or `torch.float16` on CUDA) runs the models under PyTorch's autocast, the plain way;
+            scores then have two to three digits, so that close races may have another winner.
 
     Returns:
         `Surrogates`; `index`, `score` are those of the best variant, whatever the selector makes of the scores.
@@ -107,6 +94,8 @@ def find_surrogates(
 
     # Examples of like size share chunks, so little is spent on padding; the order is undone at the end.
     order = torch.argsort(n_variants, stable=True)
+    fast = fast_scorer(teachers, regions) if accelerate and autocast is None else None
+    halving = Halving(perturbations_per_eval)
     parts = []
     with (
         torch.inference_mode(),
@@ -114,99 +103,41 @@ def find_surrogates(
         tqdm(total=int(n_variants.sum()), unit="variant", unit_scale=True, disable=not show_progress) as bar,
     ):
         for rows in order.split(GROUP):
-            scorer = Scorer(teachers, batch.select(rows), sampler, regions, score)
-            parts.append(_search(scorer, make_selector(selector), perturbations_per_eval, tie_tolerance, bar))
+            scorer = (fast or Scorer)(teachers, batch.select(rows), sampler, regions, score, halving, autocast)
+            parts.append(_search(scorer, make_selector(selector), tie_tolerance, bar))
     found = concatenate(parts)
     return found.select(torch.argsort(order))
 
 
-@dataclass
-class Scorer:
-    """Variants of some examples -> ground-truth score and attention, averaged over the teachers.
-
-    Args:
-        teachers: the models, in evaluation mode.
-        batch: B examples.
-        sampler: makes the masks.
-        regions: applies them.
-        score: name of the score.
-    """
-
-    teachers: list[nn.Module]
-    batch: Batch
-    sampler: Sampler
-    regions: Regions
-    score: str
-
-    def __post_init__(self) -> None:
-        on_features = self.regions.on_features
-        self._run = [teacher.attend if on_features else teacher for teacher in self.teachers]
-        self._sources = [teacher.encode(self.batch) if on_features else self.batch for teacher in self.teachers]
-
-    def clean(self) -> Clean:
-        """Score and attention of the clean inputs, checked against the output contract."""
-        n_regions = self.regions.count(self.batch)
-        outputs = [run(source) for run, source in zip(self._run, self._sources, strict=True)]
-        for teacher, output in zip(self.teachers, outputs, strict=True):
-            check_output(
-                output, self.batch.label, n_regions, padding_attends=getattr(teacher, "padding_attends", False)
-            )
-        score, attention = self._mean(outputs, self.batch.label)
-        exists = torch.arange(attention.shape[1], device=attention.device) < n_regions[:, None]
-        return Clean(score, attention, exists)
-
-    def __call__(self, rows: Tensor, indices: Tensor) -> Chunk:
-        """Run variants `indices` (N,) of the examples `rows` (N,)."""
-        outputs, variant, kept = [], None, None
-        for run, source in zip(self._run, self._sources, strict=True):
-            if variant is None or self.regions.on_features:
-                variant, kept = self.regions.variants(source, self.batch, rows, indices, self.sampler)
-            outputs.append(run(variant))
-        score, attention = self._mean(outputs, self.batch.label[rows])
-        if not torch.isfinite(score).all():
-            bad = int((~torch.isfinite(score)).nonzero()[0])
-            raise ValueError(
-                f"the score of variant {int(indices[bad])} of example {int(self.batch.ids[rows[bad]])} is "
-                f"{float(score[bad])}: the model gives NaN or infinity on masked inputs"
-            )
-        return Chunk(rows, indices, kept, score, lambda positions: attention[positions])
-
-    def _mean(self, outputs: list[Output], label: Tensor) -> tuple[Tensor, Tensor]:
-        scores = [SCORES[self.score](output.logits, label) for output in outputs]
-        maps = [attention_map(teacher, output) for teacher, output in zip(self.teachers, outputs, strict=True)]
-        return torch.stack(scores).mean(0), torch.stack(maps).mean(0)
-
-    def plan(self, perturbations_per_eval: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Chunks (rows, indices) over all variants but the clean ones, example after example, in order of index."""
-        if perturbations_per_eval is None:
-            # A token becomes a vector as soon as it is read; a pixel already is what the model computes on.
-            numbers = 64 * self.batch.tokens[0].numel() if self.batch.image is None else self.batch.image[0].numel()
-            perturbations_per_eval = max(1, CHUNK_NUMBERS // numbers)
-        n_variants = self.sampler.count(self.regions.count(self.batch)) - 1
-        ends = n_variants.cumsum(0)
-        for start in range(0, int(ends[-1]), perturbations_per_eval):
-            stop = min(start + perturbations_per_eval, int(ends[-1]))
-            flat = torch.arange(start, stop, device=ends.device)
-            rows = torch.searchsorted(ends, flat, right=True)
-            yield rows, flat - (ends - n_variants)[rows] + 1
+def fast_scorer(teachers: list[nn.Module], regions: Regions) -> type[Scorer] | None:
+    """The scorer that gives the same scores for these models and regions with less work, if there is one."""
+    return next((scorer for scorer in FAST_SCORERS if scorer.accepts(teachers, regions)), None)
 
 
-def _search(
-    scorer: Scorer, selector: Selector, perturbations_per_eval: int | None, tie_tolerance: float | None, bar: tqdm
-) -> Surrogates:
+def _search(scorer: Scorer, selector: Selector, tie_tolerance: float | None, bar: tqdm) -> Surrogates:
     clean = scorer.clean()
     if tie_tolerance is None:
-        tie_tolerance = 1e-10 if clean.score.dtype == torch.float64 else 1e-5
+        exact = 1e-10 if clean.score.dtype == torch.float64 else 1e-5
+        tie_tolerance = exact if scorer.autocast is None else 2**-7
     best, index = clean.score.clone(), torch.zeros_like(scorer.batch.ids)
     selector.start(clean)
     bar.update(len(best))
-    for rows, indices in scorer.plan(perturbations_per_eval):
-        chunk = scorer(rows, indices)
-        improved = _improve(best, rows, chunk.score, tie_tolerance)
-        index[rows[improved]] = indices[improved]
+    for chunk in _chunks(scorer):
+        improved = _improve(best, chunk.rows, chunk.score, tie_tolerance)
+        index[chunk.rows[improved]] = chunk.indices[improved]
         selector.update(chunk, improved)
-        bar.update(len(rows))
+        bar.update(len(chunk.rows))
     return Surrogates(scorer.batch.ids, selector.finish(), index, best, clean.score, clean.attention)
+
+
+def _chunks(scorer: Scorer) -> Iterator[Chunk]:
+    """All variants but the clean ones, in the chunks that were planned, or smaller ones once memory ran out."""
+    for rows, indices in scorer.plan():
+
+        def piece(start: int, stop: int, rows: Tensor = rows, indices: Tensor = indices) -> Chunk:
+            return scorer(rows[start:stop], indices[start:stop])
+
+        yield from scorer.halving.pieces(piece, len(rows), len(rows))
 
 
 def _improve(best: Tensor, rows: Tensor, score: Tensor, tie_tolerance: float) -> Tensor:
