@@ -28,7 +28,7 @@ from ssan.regions import Regions
 from ssan.samplers import Sampler
 from ssan.search import find_surrogates, replay
 from ssan.surrogates import Surrogates
-from ssan.training import Supervision, TrainConfig, fit
+from ssan.training import Supervision, TrainConfig, fit, pick_device
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,19 @@ class Experiment:
         header = {"from": config_hash(self.hash, name, len(teachers), selector, score)}
         if path.exists():
             return Surrogates.load(path, header)
+        batch = self._on_device(teachers)
         found = find_surrogates(
-            teachers, self.train_batch, self.settings.sampler, selector=selector, score=score, regions=self.regions
-        )
+            teachers, batch, self.settings.sampler, selector=selector, score=score, regions=self.regions
+        ).to("cpu")
         found.save(path, header)
         return found
+
+    def _on_device(self, teachers: list[nn.Module]) -> Batch:
+        """The training examples on the device, where the teachers are put too."""
+        device = pick_device(self.device)
+        for teacher in teachers:
+            teacher.to(device)
+        return self.train_batch.to(device)
 
     def target(self, of: Target) -> Tensor:
         """(N, R): the targets of a condition, distributions over the regions that exist."""
@@ -175,7 +183,9 @@ class Experiment:
         if of.kind == "random_variant":
             n = self.settings.sampler.count(self.regions.count(self.train_batch))
             index = targets.random_variant(n, self.train_batch.ids, self.seed)
-            _, attention = replay(teachers, self.train_batch, self.settings.sampler, index, regions=self.regions)
+            batch = self._on_device(teachers)
+            index = index.to(batch.device)
+            _, attention = replay(teachers, batch, self.settings.sampler, index, regions=self.regions)
             return self._distribution(attention)
         found = self.surrogates(name, teachers, of.selector, of.score)
         if of.kind == "self":
@@ -214,6 +224,25 @@ class Experiment:
     def supervision(self, target: Tensor, weight: float) -> Supervision:
         return Supervision(self.train_batch.ids, target, self.settings.loss, weight)
 
+    def trained(self, name: str, start: str) -> nn.Module:
+        """The net of a condition, trained if it was not before.
+
+        Raises:
+            ValueError: if the condition is unknown or has no such start.
+        """
+        of = condition(name)
+        if start not in of.starts:
+            raise ValueError(f"condition {name!r} starts from {' or '.join(of.starts)}, got {start!r}")
+        if of.ensemble:
+            return Ensemble(self.baseline(k) for k in range(of.ensemble))
+        if of == PLAIN:
+            return self.baseline(0)
+        supervision = None
+        if of.target is not None:
+            weight = self.settings.weight if start == "scratch" else self.settings.continued_weight
+            supervision = self.supervision(self.target(of.target), weight)
+        return self.net(f"{name}-{start}", self.seed, supervision, start=start, of=of)
+
     def run(self, name: str, start: str) -> dict[str, object]:
         """Train and measure one condition.
 
@@ -222,25 +251,11 @@ class Experiment:
             training examples, seconds, config hash, versions and host.
         """
         began = time.perf_counter()
-        of = condition(name)
-        if start not in of.starts:
-            raise ValueError(f"condition {name!r} starts from {' or '.join(of.starts)}, got {start!r}")
-        row: dict[str, object] = {}
-        target = None
-        if of.ensemble:
-            net = Ensemble(self.baseline(k) for k in range(of.ensemble))
-        elif name == "baseline":
-            net = self.baseline(0)
-        else:
-            supervision = None
-            if of.target is not None:
-                target = self.target(of.target)
-                weight = self.settings.weight if start == "scratch" else self.settings.continued_weight
-                supervision = self.supervision(target, weight)
-            net = self.net(f"{name}-{start}", self.seed, supervision, start=start, of=of)
-        row |= self.quality.of_model(net, self.task, self.device)
+        net = self.trained(name, start)
+        row: dict[str, object] = self.quality.of_model(net, self.task, self.device)
+        target = condition(name).target
         if target is not None:
-            row |= self.quality.of_targets(target, self.train_batch)
+            row |= self.quality.of_targets(self.target(target), self.train_batch)
         return row | {"seconds": round(time.perf_counter() - began, 2)}
 
     def row(self, name: str, start: str, profile: str) -> dict[str, object]:

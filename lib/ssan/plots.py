@@ -6,6 +6,7 @@ Colours are safe for colour-blind readers: Okabe and Ito's palette for kinds of 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -42,6 +43,21 @@ STYLE = {
 def use_style() -> None:
     """Make `STYLE` the style of this process's figures."""
     mpl.rcParams.update(STYLE)
+
+
+def save(figure: Figure, folder: Path, name: str, alt: str) -> None:
+    """Write `name`.svg and `name`.png to `folder`, the same bytes whenever the same thing is drawn.
+
+    Args:
+        figure: what to write; it is closed.
+        folder: where to; made if it is not there.
+        name: without an ending.
+        alt: what the figure shows, for readers who cannot see it; goes into the files' metadata.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Description": alt})
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None, "Description": alt})
+    plt.close(figure)
 
 
 def token_strip(words: Sequence[str], maps: dict[str, np.ndarray], ax: Axes | None = None) -> Axes:

@@ -26,6 +26,7 @@ from ssan.checkpoint import config_hash, write_atomically
 from ssan.conditions import TEXT_CONDITIONS, condition
 from ssan.data.task import Task
 from ssan.experiment import Experiment, Settings
+from ssan.gallery import surrogate_rows, text_examples
 from ssan.report import report
 from ssan.samplers import Pairs
 from ssan.training import TrainConfig
@@ -72,8 +73,8 @@ def plan(task: str, profile: str | None = None) -> Plan:
     profile = profile_name(profile)
     plans = {
         # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
-        "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 112))),
-        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 112))),
+        "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 110))),
+        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 110))),
     }
     if task not in plans:
         raise ValueError(f"unknown task {task!r}: expected one of {', '.join(plans)}")
@@ -113,7 +114,13 @@ def run_seed(of: Plan, seed: int, profile: str, runs: Path, device: str = "auto"
     # More threads than one gain nothing on models this small, and two seeds run side by side.
     torch.set_num_threads(1)
     one = experiment(of, seed, profile, runs, device)
-    return [one.row(name, start, profile) for name, start in of.units]
+    parent = multiprocessing.parent_process()
+    rows = []
+    for name, start in of.units:
+        if parent is not None and not parent.is_alive():
+            raise SystemExit("the study was ended; its workers end with it")
+        rows.append(one.row(name, start, profile))
+    return rows
 
 
 def _rows_made(of: Plan, profile: str, runs: Path) -> int:
@@ -169,7 +176,18 @@ def run(
         rows = pd.DataFrame([row for seed in sorted(found) for row in found[seed]])
         write_atomically(results / profile / f"{task}.csv", rows.to_csv(index=False).encode())
         tables.append(rows)
+        _write_gallery(experiment(plans[task], plans[task].seeds[0], profile, runs), results / profile)
     return pd.concat(tables, ignore_index=True)
+
+
+def _write_gallery(one: Experiment, folder: Path) -> None:
+    """Rows of single examples for the figures, from the first seed; the nets are there already."""
+    if one.train_batch.image is not None:
+        return
+    shown = [("supervised_best", "continued"), ("supervised_importance", "continued")]
+    name = one.task.name
+    for kind, rows in (("examples", text_examples(one, shown)), ("surrogates", surrogate_rows(one))):
+        write_atomically(folder / f"{name}_{kind}.csv", rows.to_csv(index=False).encode())
 
 
 def main(arguments: list[str] | None = None) -> None:
