@@ -1,7 +1,7 @@
 """The table of data sets that are fetched: name -> files with their checksums, licence, and sources in order.
 
 Checksums are of the files as they end in the cache. Where thousands of small files come in one archive (`easy_vqa`),
-the archive is what is listed; it is kept, unpacked beside itself, and the unpacked files are compared with its contents.
+the archive is listed; it is kept, unpacked beside itself, and the unpacked files are compared with its contents.
 """
 
 from __future__ import annotations
