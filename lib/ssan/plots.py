@@ -69,31 +69,28 @@ def token_strip(words: Sequence[str], maps: dict[str, np.ndarray], ax: Axes | No
         ax: where to draw; a new figure of fitting size by default.
     """
     values = np.stack([np.asarray(weights, dtype=float)[: len(words)] for weights in maps.values()])
+    # Columns are as wide as their words, so that long words fit and short ones take no room.
+    edges = np.concatenate([[0], np.cumsum([max(len(word), 2) + 1.5 for word in words])])
     if ax is None:
-        longest = max(len(word) for word in words)
-        width = min(13.0, max(5.0, 0.105 * len(words) * max(longest, 6) + 2.0))
-        _, ax = plt.subplots(figsize=(width, 0.42 * len(maps) + 1.15))
+        _, ax = plt.subplots(figsize=(min(13.0, 0.095 * edges[-1] + 2.5), 0.42 * len(maps) + 0.9))
     top = max(float(values.max()), 1e-9)
-    image = ax.imshow(values, aspect="auto", cmap="viridis_r", vmin=0, vmax=top)
-    for row in range(values.shape[0]):
+    rows = np.arange(len(maps) + 1)
+    mesh = ax.pcolormesh(edges, rows, values, cmap="Blues", vmin=0, vmax=top, edgecolors="white", linewidth=1.5)
+    # Long sentences in a narrow figure get smaller letters: a letter is about 0.6 of its height wide.
+    room = ax.figure.get_figwidth() * 72 * 0.8 / edges[-1]
+    size = min(9.0, room / 0.62)
+    for row in range(len(maps)):
         for column, word in enumerate(words):
-            dark = values[row, column] > 0.45 * top
-            ax.text(
-                column,
-                row,
-                word,
-                ha="center",
-                va="center",
-                fontsize=8.5,
-                color="white" if dark else "black",
-                rotation=0,
-            )
-    ax.set_yticks(range(len(maps)), list(maps))
+            colour = "white" if values[row, column] > 0.6 * top else "black"
+            middle = (edges[column] + edges[column + 1]) / 2
+            ax.text(middle, row + 0.5, word, ha="center", va="center", fontsize=size, color=colour)
+    ax.invert_yaxis()
+    ax.set_yticks(rows[:-1] + 0.5, list(maps))
     ax.set_xticks([])
     ax.tick_params(length=0)
     for side in ax.spines.values():
         side.set_visible(False)
-    ax.figure.colorbar(image, ax=ax, label="attention", fraction=0.04, pad=0.01)
+    ax.figure.colorbar(mesh, ax=ax, label="attention", fraction=0.04, pad=0.01)
     return ax
 
 
