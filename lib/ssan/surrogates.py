@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
+
+from ssan.checkpoint import write_atomically
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Surrogates:
         """(B,): how much better the best variant scores than the clean input; never negative."""
         return self.score - self.clean_score
 
+    def to(self, device: torch.device | str) -> Surrogates:
+        """The same on `device`."""
+        return Surrogates(**{f.name: getattr(self, f.name).to(device) for f in dataclasses.fields(self)})
+
     def select(self, rows: Tensor) -> Surrogates:
         """The surrogates at `rows`."""
         return Surrogates(**{f.name: getattr(self, f.name)[rows] for f in dataclasses.fields(self)})
@@ -52,22 +56,16 @@ class Surrogates:
 
         Args:
             path: where to; folders are made.
-            header: what the maps were made from (hashes, sampler, seed, versions), checked again by `load`.
+            header: what the maps were made from (hashes, sampler, seed, versions), checked again by `load`. Whatever
+                JSON can hold.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {f.name: getattr(self, f.name).contiguous().cpu() for f in dataclasses.fields(self)}
-        blob = safetensors.torch.save(tensors, metadata={"ssan": json.dumps(header or {}, sort_keys=True)})
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(blob)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        # Cloned, because safetensors refuses fields that share memory: targets may be the clean maps themselves.
+        tensors = {
+            f.name: getattr(self, f.name).cpu().clone(memory_format=torch.contiguous_format)
+            for f in dataclasses.fields(self)
+        }
+        metadata = {"ssan": json.dumps(header or {}, sort_keys=True)}
+        write_atomically(Path(path), safetensors.torch.save(tensors, metadata=metadata))
 
     @classmethod
     def load(cls, path: str | Path, header: dict | None = None) -> Surrogates:
@@ -82,15 +80,16 @@ class Surrogates:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                found = json.loads((file.metadata() or {}).get("ssan", "{}"))
+                found = dict(json.loads((file.metadata() or {}).get("ssan", "{}")))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             result = cls(**tensors)
-        except (SafetensorError, TypeError, json.JSONDecodeError) as error:
+        except (SafetensorError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a whole surrogate file ({error}): delete it and search again") from error
-        for key, expected in (header or {}).items():
-            if found.get(key) != expected:
+        for key, expected in json.loads(json.dumps(header or {})).items():  # as JSON has it: tuples are lists
+            if key not in found or found[key] != expected:
+                made = f"with {key}={found[key]!r}" if key in found else f"without {key}"
                 raise ValueError(
-                    f"{path} was made with {key}={found.get(key)!r}, asked for is {expected!r}: "
+                    f"{path} was made {made}, asked for is {expected!r}: "
                     "use another file name, or delete the file to search again"
                 )
         return result
