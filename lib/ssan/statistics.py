@@ -104,6 +104,8 @@ def recovered_gain(method: np.ndarray, baseline: np.ndarray, oracle: np.ndarray,
     if values.shape[1] < 2:
         m, b, o = values.mean(1)
         return ((m - b) / (o - b) if o != b else np.nan, np.nan, np.nan)
+    if np.all(values[2] == values[1]):
+        return (np.nan, np.nan, np.nan)
     draws = np.random.default_rng(seed).integers(values.shape[1], size=(10_000, values.shape[1]))
     m, b, o = values[:, draws].mean(-1)
     with np.errstate(divide="ignore", invalid="ignore"):

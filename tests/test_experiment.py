@@ -1,0 +1,160 @@
+"""One seed of a study: what is made once, what is read again, and what each condition is trained on."""
+
+import json
+
+import pytest
+import torch
+from ssan.conditions import CONDITIONS, Target
+from ssan.experiment import Experiment, Settings
+from ssan.gallery import outcomes, pick, surrogate_rows, text_examples
+from ssan.models.ensemble import Ensemble
+from ssan.models.text import TextConfig, make_model
+from ssan.samplers import Pairs
+from ssan.search import find_surrogates
+from ssan.training import TrainConfig, predict
+
+from tests.helpers import text_task
+
+TRAIN = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, keep="last", validate=False)
+SMALL = TextConfig(embedding_dim=6, hidden=5, attention_dim=7, dropout=0.1)
+
+
+def build(folder, seed: int = 3) -> Experiment:
+    settings = Settings("tiny", None, Pairs(), TRAIN, n_quality=8)
+    return Experiment(settings, seed, text_task(), lambda task, s: make_model(task, s, SMALL), folder, "cpu")
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in model.state_dict().values()])
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("one"))
+
+
+def test_nets_and_surrogates_are_made_once(one):
+    first = weights(one.baseline(0))
+    files = {path: path.stat().st_mtime_ns for path in one.folder.glob("*.safetensors")}
+    assert torch.equal(first, weights(one.baseline(0)))
+    assert all(path.stat().st_mtime_ns == made for path, made in files.items())
+    assert not torch.equal(first, weights(one.baseline(1)))
+
+
+def test_another_seed_or_setting_is_not_read_by_mistake(one):
+    one.baseline(0)
+    other = build(one.folder, seed=4)
+    with pytest.raises(ValueError, match="trained from config"):
+        other.baseline(0)
+
+
+def test_targets_are_distributions_over_the_words_there_are(one):
+    for condition in CONDITIONS.values():
+        if condition.target is None or condition.target.kind == "oracle":
+            continue
+        target = one.target(condition.target)
+        assert torch.allclose(target.sum(-1), torch.ones(len(target)), atol=1e-5), condition.name
+        assert float(target.min()) >= 0
+        assert float(target.masked_fill(one.exists, 0).abs().max()) == 0, condition.name
+
+
+def test_self_is_the_teachers_clean_attention(one):
+    _, attention = predict(one.baseline(0), one.train_batch, device="cpu")
+    target = one.target(Target(kind="self"))
+    assert torch.allclose(target, attention, atol=2e-3)
+    _, second = predict(one.baseline(1), one.train_batch, device="cpu")
+    _, third = predict(one.baseline(2), one.train_batch, device="cpu")
+    mean = (attention + second + third) / 3
+    assert torch.allclose(one.target(Target(kind="self", teachers=3)), mean, atol=2e-3)
+
+
+def test_best_targets_are_what_the_search_finds(one):
+    found = find_surrogates(one.baseline(0), one.train_batch, Pairs(), regions=one.regions)
+    assert torch.allclose(one.target(Target()), found.attention, atol=2e-3)
+
+
+def test_the_second_round_is_searched_by_students(one):
+    once = one.target(Target(selector="ridge", rounds=1, temperature=0.5))
+    twice = one.target(Target(selector="ridge", rounds=2, temperature=0.5))
+    assert (one.folder / "student-ridge-logit-x1-0.safetensors").exists()
+    assert not torch.allclose(once, twice, atol=1e-3)
+
+
+def test_the_oracle_needs_boxes(one):
+    with pytest.raises(ValueError, match="boxes"):
+        one.target(Target(kind="oracle"))
+
+
+def test_starts_and_length_are_what_they_are_called(one):
+    scratch, continued = one.trained("self", "scratch"), one.trained("self", "continued")
+    base = weights(one.baseline(0))
+    near = (weights(continued) - base).abs().mean()
+    far = (weights(scratch) - weights(make_model(one.task, one.seed, SMALL))).abs().mean()
+    assert not torch.equal(weights(continued), weights(scratch))
+    assert near > 0
+    assert far > 0
+    with pytest.raises(ValueError, match="starts from scratch"):
+        one.trained("baseline", "continued")
+    with pytest.raises(ValueError, match="unknown condition"):
+        one.trained("nonsense", "scratch")
+
+
+def test_augmentation_hides_words_by_the_samplers_masks(one):
+    batch = one.train_batch.select([0, 1, 2, 3])
+    hidden = one._hide_at_random(batch, torch.Generator().manual_seed(0))
+    changed = (hidden.tokens != batch.tokens) & (batch.tokens != 0)
+    assert int(hidden.tokens[changed].sum()) == 0
+    assert int((hidden.tokens != batch.tokens).sum(-1).max()) <= 2
+    padding = torch.arange(batch.tokens.shape[1]) >= batch.lengths[:, None]
+    assert torch.equal(hidden.tokens[padding], batch.tokens[padding])
+
+
+def test_the_ensemble_averages_probabilities(one):
+    members = [one.baseline(k) for k in range(3)]
+    logits, attention = predict(Ensemble(members), one.task.test, device="cpu")
+    parts = [predict(member, one.task.test, device="cpu") for member in members]
+    mean = torch.stack([part.softmax(-1) for part, _ in parts]).mean(0)
+    assert torch.allclose(logits.exp(), mean, atol=1e-6)
+    assert torch.allclose(attention, torch.stack([part for _, part in parts]).mean(0), atol=1e-6)
+    with pytest.raises(ValueError, match="at least one member"):
+        Ensemble([])
+
+
+def test_rows_are_deterministic_and_read_again(one, tmp_path):
+    row = one.row("supervised_importance", "continued", "smoke")
+    again = one.row("supervised_importance", "continued", "smoke")
+    assert row == again
+    fresh = build(tmp_path).row("supervised_importance", "continued", "smoke")
+    timed = {"seconds"}
+    assert {k: v for k, v in row.items() if k not in timed} == {k: v for k, v in fresh.items() if k not in timed}
+    for column in ("task", "condition", "start", "seed", "accuracy", "faithfulness", "config", "versions", "host"):
+        assert column in row
+    path = one.folder / "rows" / "supervised_importance-continued.json"
+    assert json.loads(path.read_text()) == row
+
+
+def test_outcomes_and_the_choice_of_examples():
+    label = torch.tensor([0, 0, 1, 1])
+    right, wrong = torch.eye(2)[label], torch.eye(2)[1 - label]
+    before, after = torch.stack([right[0], wrong[1], right[2], wrong[3]]), torch.stack([*right[:2], wrong[2], wrong[3]])
+    found = outcomes(before, after, label)
+    assert {name: which.nonzero().flatten().tolist() for name, which in found.items()} == {
+        "fixed": [1],
+        "broken": [2],
+        "kept": [0],
+    }
+    old = torch.tensor([[1.0, 0], [1, 0], [1, 0], [1, 0]])
+    new = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0, 1], [0.5, 0.5]])
+    assert pick(old, new, torch.tensor([True, True, False, True]), 2).tolist() == [1, 3]
+
+
+def test_gallery_rows_are_what_the_nets_say(one):
+    rows = text_examples(one, [("supervised_best", "continued")], n=1)
+    logits, attention = predict(one.trained("supervised_best", "continued"), one.task.test, device="cpu")
+    for example, words in rows.groupby("example"):
+        position = one.task.test.ids.tolist().index(example)
+        length = int(one.task.test.lengths[position])
+        assert words["after"].tolist() == pytest.approx(attention[position, :length].tolist(), abs=1e-5)
+        assert words["answer_after"].iloc[0] == one.task.class_names[int(logits[position].argmax())]
+    shown = surrogate_rows(one, n=2, longest=9)
+    assert shown.groupby("example")["best"].sum().tolist() == pytest.approx([1, 1], abs=1e-3)
