@@ -86,7 +86,7 @@ class Scorer:
                 check_output(output, label, n_regions[rows], padding_attends=padding_attends)
             return self._mean(outputs, label)
 
-        parts = list(self.halving.pieces(piece, len(self.batch), self.chunk_size()))
+        parts = list(self.halving.pieces(piece, len(self.batch), self.forward_size()))
         width = max(attention.shape[1] for _, attention in parts)
         attention = torch.cat([F.pad(own, (0, width - own.shape[1])) for _, own in parts])
         exists = torch.arange(width, device=attention.device) < n_regions[:, None]
@@ -128,7 +128,11 @@ class Scorer:
         return torch.arange(len(self.batch), device=self.batch.device)
 
     def chunk_size(self) -> int:
-        """How many variants to run at once when nobody says."""
+        """How many variants make a chunk when nobody says."""
+        return self.forward_size()
+
+    def forward_size(self) -> int:
+        """How many inputs to run through a model at once when nobody says."""
         # A token becomes a vector as soon as it is read; a pixel already is what the model computes on.
         numbers = 64 * self.batch.tokens[0].numel() if self.batch.image is None else self.batch.image[0].numel()
         return max(1, CHUNK_NUMBERS // numbers)
@@ -138,7 +142,7 @@ class Scorer:
             with self._precision():
                 return teacher.encode(self.batch.select(slice(start, stop)))
 
-        parts = list(self.halving.pieces(piece, len(self.batch), self.chunk_size()))
+        parts = list(self.halving.pieces(piece, len(self.batch), self.forward_size()))
         context = None if parts[0].context is None else torch.cat([part.context for part in parts])
         return Encoded(torch.cat([part.features for part in parts]), context)
 

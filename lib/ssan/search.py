@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ssan.accel.prefix_lstm import PrefixScorer
+from ssan.accel.softmax_pooling import PoolingScorer
 from ssan.batch import Batch
 from ssan.memory import Halving
 from ssan.models.attention import evaluating
@@ -27,7 +28,7 @@ from ssan.surrogates import Surrogates, concatenate
 # Examples worked on together; selectors keep their running state for this many.
 GROUP = 256
 # Faster ways to the same scores, each for some models and regions.
-FAST_SCORERS = (PrefixScorer,)
+FAST_SCORERS = (PrefixScorer, PoolingScorer)
 
 
 def find_surrogates(

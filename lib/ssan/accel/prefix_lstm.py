@@ -261,7 +261,7 @@ class PrefixScorer(Scorer):
         return torch.argsort(self.batch.label, stable=True)
 
     def chunk_size(self) -> int:
-        """How many variants to run at once when nobody says."""
+        """How many variants make a chunk when nobody says."""
         longest = self._fixed if self._reads_padding else self.batch.tokens.shape[1]
         return max(1, CHUNK_WORDS // longest)
 
