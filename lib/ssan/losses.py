@@ -36,7 +36,8 @@ def kl(attention: Tensor, target: Tensor, exists: Tensor | None = None, eps: flo
     """KL(target || attention) = `sum(t log(t / a))`, in nats.
 
     Range [0, -log eps]; 0 if and only if the maps are equal. Regions where the target is 0 add nothing; `eps` bounds
-    the logarithm where the attention is 0. Our design: the default of this package.
+    the logarithm where the attention is 0: attention below it counts as `eps`, and is not pulled. Our design: the
+    default of this package.
     """
     if exists is not None:
         target, attention = target.masked_fill(~exists, 0), attention.masked_fill(~exists, 0)
@@ -48,9 +49,11 @@ def mmd_released(attention: Tensor, target: Tensor, exists: Tensor | None = None
 
     The released formula is the biased MMD estimate with kernel k(x, y) = exp(-mean((x - y)^2) / dim), on maps of
     `dim` = 200 positions and batches of one; kxx and kyy are then 1. To first order it is `2 ||a - t||^2 / dim^2`, so
-    the released weight of 10000 makes it half the squared distance.
+    the released weight of 10000 makes it half the squared distance: less by its square / 40000, which is below 1e-5 for
+    a squared distance up to 1.26 and 2.5e-5 at the most distant maps there are.
 
-    Range [0, 2); 0 if and only if the maps are equal. `expm1` keeps the digits that `2 - 2 exp` would cancel.
+    Range [0, 2 - 2 exp(-2 / dim^2)] (1e-4 for 200 positions); 0 if and only if the maps are equal. `expm1` keeps the
+    digits that `2 - 2 exp` would cancel.
     """
     return -2 * torch.expm1(-_squared(attention, target, exists).sum(-1) / dim**2)
 
@@ -101,7 +104,7 @@ def prepare_target(target: Tensor, exists: Tensor, temperature: float = 1.0, eps
     Returns:
         (B, R).
     """
-    if temperature <= 0:
+    if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
     soft = as_distribution(target, exists) + eps
     return as_distribution(soft.pow(1 / temperature), exists)
