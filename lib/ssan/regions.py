@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
+from ssan.accel.fused_masks import masked_variants, serves
+from ssan.accel.painting import enlarge, paint
 from ssan.batch import Batch
 
 
@@ -137,21 +138,31 @@ class ImageGrid:
             pixels = cells.repeat_interleave(height // self.grid[0], 2).repeat_interleave(width // self.grid[1], 3)
             image = torch.where(pixels > 0, batch.image, self.filling(batch.image))
         else:
-            pixels = masks[:, None].to(batch.image.dtype)
-            image = pixels * batch.image + (1 - pixels) * self.filling(batch.image)
+            pixels = masks[:, None]
+            mixed = pixels * batch.image + (1 - pixels) * self.filling(batch.image)
+            image = mixed.to(batch.image.dtype)
         return batch.replace(image=image)
 
     def variants(self, source: Batch, batch: Batch, rows: Tensor, indices: Tensor, sampler) -> tuple[Batch, Tensor]:
         """Variants `indices` (N,) of the examples `rows` (N,), and how much of each cell is kept: (N, R).
 
-        That is bool, or for samplers that shade pixels (`pixel_masks`: RISE) the mean of the mask over the cell.
+        That is bool, or for samplers that shade pixels (`pixel_masks`, `cell_means`: RISE) the mean of the mask over
+        the cell.
         """
-        chosen = source.select(rows)
-        if hasattr(sampler, "pixel_masks"):
-            pixels = sampler.pixel_masks(chosen.image.shape[-2:], indices, batch.ids[rows])
-            return self.hide(chosen, pixels), F.adaptive_avg_pool2d(pixels[:, None], self.grid).flatten(1)
-        masks = _masks(self, batch, rows, indices, sampler, self.grid[0] * self.grid[1])
-        return self.hide(chosen, masks), masks
+        # Images are filled once, however many variants of them there are.
+        own, places = rows.unique(return_inverse=True)
+        image, names, size = source.image[own], batch.ids[rows], tuple(source.image.shape[-2:])
+        fill, smooth = self.filling(image), hasattr(sampler, "pixel_masks")
+        if smooth:
+            masks = sampler.cell_means(size, self.grid, indices, names)
+        else:
+            masks = _masks(self, batch, rows, indices, sampler, self.grid[0] * self.grid[1])
+        if serves(sampler):
+            painted = masked_variants(image, fill, places, indices, batch.ids[own], sampler, self.grid)
+        else:
+            pixels = sampler.pixel_masks(size, indices, names) if smooth else enlarge(masks, self.grid, size)
+            painted = paint(image, fill, places, pixels)
+        return source.replace(image=None).select(rows).replace(image=painted), masks
 
 
 @dataclass(frozen=True)
