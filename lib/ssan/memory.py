@@ -15,7 +15,7 @@ T = TypeVar("T")
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether `error` says that an allocation failed, on any device; the CPU's allocator has no error of its own."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "not enough memory" in str(error)
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
 
 
