@@ -10,6 +10,7 @@ os.environ["TRITON_INTERPRET"] = "1"
 import dataclasses
 
 import torch
+
 from ssan import rng
 from ssan.accel import fused_masks, mask_kernel
 from ssan.samplers import RandomMasks, Rise

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from ssan.accel.fused_masks import Plan, bytes_moved, masked_variants, serves
 from ssan.samplers import KeepK, Pairs, RandomMasks, Rise
 
@@ -235,9 +236,10 @@ CUBINS = sorted(
 @pytest.mark.parametrize(("architecture", "dtype", "smooth"), CUBINS)
 def test_the_kernel_compiles_to_a_cubin(architecture, dtype, smooth, tmp_path, monkeypatch):
     triton = pytest.importorskip("triton")
-    from ssan.accel import mask_kernel
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
+
+    from ssan.accel import mask_kernel
 
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     plan = Plan.of(torch.empty(1, 3, 64, 64, dtype=TRITON_TYPES[dtype]), 512, (7, 7) if smooth else (8, 8), smooth)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from ssan.accel.painting import BLOCK, enlarge, paint
 
 ORDERS = {
