@@ -16,6 +16,7 @@ from ssan.batch import Batch
 from ssan.data.task import Split, Task
 from ssan.losses import attention_loss, hop_penalty
 from ssan.models.attention import Output, attention_map, check_output, evaluating
+from ssan.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,7 @@ def fit(
     fitted = Fitted(model)
     optimizer = _optimizer(model, config)
     best, best_state = -1.0, None
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, device):
         order = torch.Generator().manual_seed(config.seed)
         for epoch in tqdm(range(config.epochs), unit="epoch", leave=False, disable=not show_progress):
             if config.recreate_optimizer:

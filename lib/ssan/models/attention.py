@@ -94,7 +94,7 @@ def check_output(
             f"the model returned {type(output).__name__}, expected ssan.models.attention.Output(logits, attention); "
             "wrap a foreign module in ssan.models.attention.AttentionAdapter"
         )
-    logits, attention = output.logits, output.attention
+    logits, attention = output.logits.detach(), output.attention.detach()
     n = label.shape[0]
     if logits.dim() != 2 or logits.shape[0] != n:
         raise ValueError(f"logits must be (B, C) with B={n}, got shape {tuple(logits.shape)}")

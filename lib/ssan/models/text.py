@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from ssan.batch import Batch
 from ssan.data.task import Task
 from ssan.models.attention import Output
+from ssan.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,5 @@ def make_model(task: Task, seed: int, config: TextConfig | None = None) -> SelfA
     """A new model for `task`, its initial weights a pure function of `seed` (the global generator is left alone)."""
     if config is None:
         config = TextConfig() if task.vectors is None else TextConfig(embedding_dim=task.vectors.shape[1])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         return SelfAttentiveLSTM(len(task.words), task.n_classes, config, vectors=task.vectors)
