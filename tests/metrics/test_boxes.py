@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan.metrics import box_distribution, box_map, iou_at_box_area, mass_in_box, pointing
 from ssan.metrics import boxes as module
 
@@ -39,7 +40,7 @@ def painted(boxes: torch.Tensor, size: tuple[int, int], grid: tuple[int, int], f
     return torch.from_numpy(out).flatten(1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     k=st.integers(0, 4),

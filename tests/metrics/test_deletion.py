@@ -3,12 +3,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from ssan.batch import Batch
 from ssan.metrics import insertion_deletion
 from ssan.models.attention import Output
 from ssan.models.text import SelfAttentiveLSTM, TextConfig
 from ssan.regions import Encoded, FeatureGrid, ImageGrid, TokenRegions
-from torch import nn
 
 
 class Additive(nn.Module):

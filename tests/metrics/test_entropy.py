@@ -3,6 +3,7 @@ import math
 import pytest
 import scipy.stats
 import torch
+
 from ssan.metrics import entropy
 
 

@@ -3,6 +3,8 @@ import sys
 import pytest
 import scipy.stats
 import torch
+from torch import nn
+
 from ssan.batch import Batch
 from ssan.metrics import faithfulness, leave_one_out
 from ssan.metrics.faithfulness import variant_scores
@@ -10,7 +12,6 @@ from ssan.models.attention import Output
 from ssan.models.text import SelfAttentiveLSTM, TextConfig
 from ssan.regions import Encoded, FeatureGrid, ImageGrid, TokenRegions
 from ssan.samplers import Pairs, Singles
-from torch import nn
 
 SCORES = {
     "logit": lambda logits, y: logits[y],

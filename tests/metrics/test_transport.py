@@ -3,6 +3,7 @@ import pytest
 import scipy.optimize
 import scipy.stats
 import torch
+
 from ssan.metrics import earth_movers_distance
 
 

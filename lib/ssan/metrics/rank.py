@@ -94,7 +94,6 @@ def vqa_hat_correlation(model_map: Tensor, human_maps: Tensor) -> Tensor:
 def _hat_grid(maps: Tensor) -> Tensor:
     """(N, H, W) -> (N, 196), summing to 1 (or all zero)."""
     maps = precise(maps)
-    constant = maps.flatten(1).amax(1) == maps.flatten(1).amin(1)
     if maps.shape[1:] != (HAT_SIDE // HAT_POOL, HAT_SIDE // HAT_POOL):
         size = (HAT_SIDE, HAT_SIDE)
         if maps.shape[1:] != size:
@@ -103,5 +102,5 @@ def _hat_grid(maps: Tensor) -> Tensor:
         # Interpolating a flat area leaves rounding errors, which would break ties that are there: take them out.
         unit = maps.amax((1, 2), keepdim=True).clamp(min=1e-300) * 1e-12
         maps = (maps / unit).round() * unit
-    pooled = maps.flatten(1).masked_fill(constant[:, None], 0)
+    pooled = maps.flatten(1)
     return pooled / pooled.sum(-1, keepdim=True).clamp(min=1e-300)
