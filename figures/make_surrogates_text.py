@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+
 from ssan import plots
 
 MAPS = {"clean": "clean", "best": "best variant", "importance": "importance"}

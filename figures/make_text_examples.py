@@ -9,6 +9,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+
 from ssan import plots
 
 TITLES = {"fixed": "wrong → right", "broken": "right → wrong", "kept": "right, attention moved most"}
