@@ -7,6 +7,7 @@ from torch import nn
 
 from ssan.batch import Batch
 from ssan.metrics import insertion_deletion
+from ssan.metrics.deletion import ByAttention
 from ssan.models.attention import Output
 from ssan.models.text import SelfAttentiveLSTM, TextConfig
 from ssan.regions import Encoded, FeatureGrid, ImageGrid, TokenRegions
@@ -166,6 +167,15 @@ def test_by_hand():
     assert found.insertion_curve.tolist() == [[0, 2, 3, 3], [0, 0, 1, 3]]
     assert found.deletion.tolist() == pytest.approx([2.5 / 3, 6.5 / 3])
     assert found.insertion.tolist() == pytest.approx([6.5 / 3, 2.5 / 3])
+
+
+def test_masks_keep_the_contract_of_samplers():
+    """Index 0 is the clean input, and regions that do not exist are kept."""
+    sampler = ByAttention(torch.tensor([[1, 0, 2, 3]]), steps=None)
+    assert sampler.count(torch.tensor([2, 4])).tolist() == [4, 8]
+    indices = torch.arange(4)
+    masks = sampler.masks(torch.full((4,), 2), indices, torch.zeros(4, dtype=torch.long), width=3)
+    assert masks.int().tolist() == [[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 1, 1]]
 
 
 def test_maps_padded_further_than_the_sentences_and_weight_on_padding():
