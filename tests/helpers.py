@@ -8,6 +8,7 @@ from ssan.data.task import Task
 from ssan.models.attention import Output
 from ssan.models.text import SelfAttentiveLSTM, TextConfig
 from ssan.regions import Encoded, TokenRegions
+from ssan.seeding import seeded
 from torch import Tensor, nn
 
 PAD = 1
@@ -59,8 +60,7 @@ def text_model(
 ) -> SelfAttentiveLSTM:
     """A small random model whose weights are large enough for uneven attention and scores that differ."""
     sizes = {"embedding_dim": 6, "hidden": 5, "attention_dim": 7} | config
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = SelfAttentiveLSTM(vocabulary, classes, TextConfig(**sizes))
     with torch.no_grad():
         for parameter in model.parameters():

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ssan.batch import Batch
 from ssan.data.task import Split, Task
+from ssan.distributed import Processes, mean_over_processes, replicated
 from ssan.losses import attention_loss, hop_penalty
 from ssan.models.attention import Output, attention_map, check_output, evaluating
 from ssan.seeding import seeded
@@ -52,6 +53,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.batch_size < 1 or not self.learning_rate > 0:
             raise ValueError(f"epochs must be >= 0, batch_size >= 1 and learning_rate > 0, got {self}")
+        for name in ("clip_norm", "clamp_gradient"):
+            limit = getattr(self, name)
+            if limit is not None and not limit > 0:
+                raise ValueError(f"{name} must be above 0, or None to leave gradients as they are, got {limit}")
         if self.keep not in ("best", "last"):
             raise ValueError(f"keep must be 'best' or 'last', got {self.keep!r}")
         if self.keep == "best" and not self.validate:
@@ -94,7 +99,7 @@ class Supervision:
         attention_loss(self.loss)
         if self.target.dim() != 2 or len(self.target) != len(self.ids):
             raise ValueError(f"targets must be (N, R) with N={len(self.ids)} ids, got shape {tuple(self.target.shape)}")
-        if not torch.isfinite(self.target).all() or float(self.target.min()) < 0:
+        if not (torch.isfinite(self.target) & (self.target >= 0)).all():
             raise ValueError("targets must be finite and non-negative")
 
     def check(self, split: Split) -> None:
@@ -129,6 +134,7 @@ def fit(
     supervision: Supervision | None = None,
     *,
     device: str | torch.device = "auto",
+    processes: Processes | None = None,
     show_progress: bool = False,
 ) -> Fitted:
     """Train `model` in place: cross-entropy, plus the attention loss where there is supervision.
@@ -142,13 +148,18 @@ def fit(
         config: how to train.
         supervision: targets for the attention, or None for the baseline.
         device: where to train.
+        processes: which of how many connected processes this is, all of which call `fit` alike. Each computes its part
+            of every batch, and gradients are averaged (DistributedDataParallel): the steps are those of one process, to
+            rounding, but for dropout, whose draws differ, and for batch statistics, which are each process's own.
         show_progress: show a progress bar over epochs.
 
     Raises:
-        ValueError: if the targets do not belong to the training split, the output breaks the contract, or the loss
-            becomes NaN.
+        ValueError: if the training split is empty, the targets do not belong to it, the output breaks the contract, or
+            the loss becomes NaN.
     """
-    device = pick_device(device)
+    device, processes = pick_device(device), processes or Processes()
+    if not len(task.train):
+        raise ValueError(f"the training split of {task.name} is empty: there is nothing to train on")
     if supervision is not None:
         supervision.check(task.train)
     model.to(device)
@@ -156,13 +167,14 @@ def fit(
     start = time.perf_counter()
     fitted = Fitted(model)
     optimizer = _optimizer(model, config)
+    replica = replicated(model, processes, device)
     best, best_state = -1.0, None
-    with seeded(config.seed, device):
+    with seeded(config.seed + processes.rank, device):
         order = torch.Generator().manual_seed(config.seed)
         for epoch in tqdm(range(config.epochs), unit="epoch", leave=False, disable=not show_progress):
             if config.recreate_optimizer:
                 optimizer = _optimizer(model, config)
-            losses = _epoch(model, task, config, supervision, optimizer, order, epoch, device)
+            losses = _epoch(model, replica, task, config, supervision, optimizer, order, epoch, device, processes)
             fitted.history.append({"epoch": epoch + 1, **losses})
             if not config.validate:
                 continue
@@ -185,6 +197,8 @@ def _check_model(model: nn.Module, task: Task, device: torch.device) -> None:
     probe = task.train.select(torch.arange(min(4, len(task.train)))).to(device)
     with torch.no_grad(), evaluating([model]):
         output = model(probe)
+    if output.logits.shape[-1] < task.n_classes:
+        raise ValueError(f"the model has {output.logits.shape[-1]} classes, {task.name} has {task.n_classes}")
     n_regions = probe.lengths
     if probe.image is not None:  # on images every region the attention covers exists
         n_regions = torch.full_like(probe.label, output.attention.shape[-1])
@@ -193,6 +207,7 @@ def _check_model(model: nn.Module, task: Task, device: torch.device) -> None:
 
 def _epoch(
     model: nn.Module,
+    replica: nn.Module,
     task: Task,
     config: TrainConfig,
     supervision: Supervision | None,
@@ -200,27 +215,31 @@ def _epoch(
     order: torch.Generator,
     epoch: int,
     device: torch.device,
+    processes: Processes,
 ) -> dict[str, float]:
-    model.train()
+    replica.train()
     batches = torch.randperm(len(task.train), generator=order).split(config.batch_size)
     totals = torch.zeros(2, device=device)  # stays on the device: reading it every step would make the CPU wait
     for step, rows in enumerate(batches):
-        batch = task.train.select(rows).to(device)
-        if task.augment is not None:
-            batch = task.augment(batch, order)
-        output = model(batch)
+        own, share = processes.part(len(rows))
+        if task.augment is None:
+            batch = task.train.select(rows[own]).to(device)
+        else:  # as a whole, so that all processes draw alike
+            batch = task.augment(task.train.select(rows).to(device), order).select(own)
+        output = replica(batch)
         loss = F.cross_entropy(output.logits, batch.label)
         if hasattr(model, "auxiliary_loss"):
             loss = loss + model.auxiliary_loss(batch, output)
         if config.hop_penalty:
             loss = loss + config.hop_penalty * hop_penalty(output.attention).mean()
         if supervision is not None:
-            distance = supervised_distance(model, batch, output, supervision, rows)
+            distance = supervised_distance(model, batch, output, supervision, rows[own])
             done = (epoch + step / len(batches)) / config.epochs
             factor = 1.0 if supervision.schedule is None else supervision.schedule(done)
             loss = loss + supervision.weight * factor * distance
-            totals[1] += distance.detach() * len(rows) / len(task.train)
+            totals[1] += distance.detach() * share * len(rows) / len(task.train)
         optimizer.zero_grad(set_to_none=True)
+        loss = loss * share
         loss.backward()
         if config.clamp_gradient is not None:
             nn.utils.clip_grad_value_(model.parameters(), config.clamp_gradient)
@@ -228,6 +247,7 @@ def _epoch(
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
         optimizer.step()
         totals[0] += loss.detach() * len(rows) / len(task.train)
+    totals = mean_over_processes(totals, processes)
     if not torch.isfinite(totals).all():
         raise ValueError(f"the loss became {float(totals[0])} in epoch {epoch + 1}: lower the learning rate or weights")
     return {"loss": float(totals[0]), "attention_loss": float(totals[1])}
@@ -248,11 +268,17 @@ def supervised_distance(
     return attention_loss(supervision.loss)(attention, target, exists).mean()
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def predict(
     model: nn.Module, split: Split, *, device: str | torch.device = "auto", batch_size: int = 256
 ) -> tuple[Tensor, Tensor]:
-    """Logits (N, C) and the one attention map (N, R) of every example of `split`, on the CPU, in evaluation mode."""
+    """Logits (N, C) and the one attention map (N, R) of every example of `split`, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: if the split is empty.
+    """
+    if not len(split):
+        raise ValueError("the split has no examples to predict; training without validation needs validate=False")
     device = pick_device(device)
     model.to(device)
     logits, maps = [], []
@@ -269,3 +295,9 @@ def evaluate(model: nn.Module, split: Split, *, device: str | torch.device = "au
     """Accuracy on `split`, in [0, 1]."""
     logits, _ = predict(model, split, device=device)
     return float((logits.argmax(-1) == split.label.cpu()).double().mean())
+
+
+if __name__ == "__main__":
+    from ssan.commands import train
+
+    train()
