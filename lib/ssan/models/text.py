@@ -140,9 +140,26 @@ class SelfAttentiveLSTM(nn.Module):
         """BiLSTM states (B, T, 2 * hidden); zero on padding unless padding is to be read like words."""
         if self.config.padding_attends:
             return self.lstm(words)[0]
-        # Packing lets the backward direction start at the last real token, so no sentence sees another's padding.
-        packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=words.shape[1])[0]
+        if words.is_cuda:
+            # Packing lets the backward direction start at the last real token, so no sentence sees another's padding.
+            packed = pack_padded_sequence(words, lengths.cpu(), batch_first=True, enforce_sorted=False)
+            return pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=words.shape[1])[0]
+        # The same on a CPU, where packed sequences run step by step and whole ones as one oneDNN call, almost three
+        # times as fast in training: the backward direction reads every sentence reversed in place.
+        place = torch.arange(words.shape[1], device=words.device)
+        exists = place < lengths[:, None]
+        reverse = torch.where(exists, lengths[:, None] - 1 - place, place)[..., None]
+        forward = self._direction(words, "")
+        backward = self._direction(words.gather(1, reverse.expand_as(words)), "_reverse")
+        return torch.cat([forward, backward.gather(1, reverse.expand_as(backward))], -1) * exists[..., None]
+
+    def _direction(self, words: Tensor, suffix: str) -> Tensor:
+        """One direction of the LSTM on whole sequences, first word first: (B, T, hidden)."""
+        weights = [
+            getattr(self.lstm, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        start = words.new_zeros(1, len(words), self.config.hidden)
+        return torch.lstm(words, (start, start), weights, True, 1, 0.0, self.training, False, True)[0]
 
 
 def make_model(task: Task, seed: int, config: TextConfig | None = None) -> SelfAttentiveLSTM:
