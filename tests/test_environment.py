@@ -1,0 +1,139 @@
+"""One environment, said in four places: pyproject.toml, requirements.lock, environment.yml, and what is installed."""
+
+import ast
+import importlib.metadata
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+import ssan
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"]
+LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LINES}
+DIRECT = [*PROJECT["dependencies"], *(line for extra in PROJECT["optional-dependencies"].values() for line in extra)]
+# What is imported under another name than it is installed by.
+IMPORTED_AS = {"PIL": "pillow", "ot": "pot"}
+# Only where torch has it (Linux), so it cannot be asked for; imported after a look whether it is there.
+COMES_WITH_TORCH = {"triton"}
+
+
+def applies(requirement, extra=""):
+    return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
+
+
+def pinned(requirement):
+    (pin,) = requirement.specifier
+    return pin.version
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_line_of_the_lock_is_one_exact_pin(line):
+    requirement = Requirement(line)
+    assert [pin.operator for pin in requirement.specifier] == ["=="], f"{line} does not pin one version"
+    assert "*" not in str(requirement.specifier)
+    assert requirement.url is None
+    assert not requirement.extras
+
+
+def test_nothing_is_pinned_twice():
+    assert len(LOCK) == len(LINES) > 50
+
+
+@pytest.mark.parametrize("line", DIRECT)
+def test_the_lock_has_every_direct_dependency_at_a_version_it_admits(line):
+    wanted = Requirement(line)
+    name = canonicalize_name(wanted.name)
+    assert name in LOCK, f"{name} is in pyproject.toml, but not in requirements.lock"
+    assert wanted.specifier.contains(pinned(LOCK[name])), f"{LOCK[name]} is not {wanted}"
+    assert applies(LOCK[name]), f"{LOCK[name]} would not be installed here, but ssan needs it"
+
+
+def test_what_is_installed_is_the_lock():
+    wrong = {}
+    for name, requirement in LOCK.items():
+        if applies(requirement):
+            try:
+                found = importlib.metadata.version(name)
+            except importlib.metadata.PackageNotFoundError:
+                found = "missing"
+            if found == "missing" or Version(found) != Version(pinned(requirement)):
+                wrong[name] = (found, str(requirement))
+    assert not wrong, f"run `make .venv`: {wrong}"
+
+
+def test_the_lock_is_closed():
+    """Whatever a locked package needs here is locked too, at a version it admits."""
+    wrong = []
+    for name, requirement in LOCK.items():
+        if not applies(requirement):
+            continue
+        for line in importlib.metadata.requires(name) or []:
+            needed = Requirement(line)
+            if not applies(needed):
+                continue
+            held = LOCK.get(canonicalize_name(needed.name))
+            if held is None or not applies(held):
+                wrong.append(f"{name} needs {needed}, which is not locked")
+            elif not needed.specifier.contains(pinned(held), prereleases=True):
+                wrong.append(f"{name} needs {needed}, locked is {held}")
+    assert not wrong
+
+
+def environment_yml():
+    """The packages for conda, and the lines for pip, of a file as plain as ours."""
+    text = (ROOT / "environment.yml").read_text()
+    entries = re.findall(r"^( +)- (.+)$", text.split("dependencies:")[1], flags=re.M)
+    shallow = min(len(indent) for indent, _ in entries)
+    conda = [entry for indent, entry in entries if len(indent) == shallow]
+    return conda, [entry for indent, entry in entries if len(indent) > shallow]
+
+
+def test_the_pip_part_of_the_conda_environment_is_the_lock():
+    conda, pip = environment_yml()
+    assert "pip:" in conda
+    assert pip[0] == "-r requirements.lock"
+    assert pip[1:] == ["-e ."]  # pip takes no options such as --no-deps beside a package in a list
+
+
+def test_python_versions_agree():
+    conda, _ = environment_yml()
+    (python,) = (entry.split("=")[-1] for entry in conda if entry.startswith("python"))
+    admitted = SpecifierSet(PROJECT["requires-python"])
+    assert admitted.contains(python)
+    assert admitted.contains(".".join(map(str, sys.version_info[:3])))
+
+
+def test_versions_of_the_package_agree():
+    assert ssan.__version__ == PROJECT["version"] == importlib.metadata.version("ssan")
+    assert re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), flags=re.M)[1] == PROJECT["version"]
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module.split(".")[0]
+
+
+@pytest.mark.parametrize("folder", ["lib", "data_scripts", "figures", "tests"])
+def test_whatever_is_imported_is_a_declared_dependency(folder):
+    declared = DIRECT if folder == "tests" else PROJECT["dependencies"]
+    known = {canonicalize_name(Requirement(line).name) for line in declared} | COMES_WITH_TORCH
+    files = sorted((ROOT / folder).rglob("*.py"))
+    own = {"ssan", "tests", "data_scripts", *(path.stem for path in files)}
+    wrong = {}
+    for path in files:
+        for module in set(imports_of(path)) - sys.stdlib_module_names - own:
+            if canonicalize_name(IMPORTED_AS.get(module, module)) not in known:
+                wrong.setdefault(module, str(path.relative_to(ROOT)))
+    assert not wrong
