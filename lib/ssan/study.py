@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
+import importlib
 import multiprocessing
 import os
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
@@ -88,18 +89,28 @@ def plan(task: str, profile: str | None = None) -> Plan:
     return dataclasses.replace(full, settings=small, seeds=full.seeds[:2])
 
 
-def load_task(settings: Settings, seed: int) -> Task:
-    """The task of `settings`, cut to the training subset of `seed`."""
-    from ssan.data.text import text_task
+# Task -> (module and function that load it, module whose `make_model` makes its models).
+TASKS = {
+    "trec": ("ssan.data.text", "text_task", "ssan.models.text"),
+    "movie": ("ssan.data.text", "text_task", "ssan.models.text"),
+    "shapes": ("ssan.data.vqa", "shapes_task", "ssan.models.vqa"),
+    "easy_vqa": ("ssan.data.easy_vqa", "easy_vqa_task", "ssan.models.vqa"),
+    "cluttered_fashion": ("ssan.data.image", "cluttered_fashion_task", "ssan.models.image"),
+}
 
-    return text_task(settings.task, n_train=settings.n_train, seed=seed, **dict(settings.task_options))
+
+def load_task(settings: Settings, seed: int) -> Task:
+    """The task of `settings`, with the training subset (of generated data: the data) that `seed` names."""
+    module, function, _ = TASKS[settings.task]
+    named = (settings.task,) if function == "text_task" else ()
+    load = getattr(importlib.import_module(module), function)
+    return load(*named, n_train=settings.n_train, seed=seed, **dict(settings.task_options))
 
 
 def make_model(settings: Settings, task: Task, seed: int) -> torch.nn.Module:
     """A new model for `task`, as `settings` want it."""
-    from ssan.models import text
-
-    return text.make_model(task, seed, **dict(settings.model))
+    module = importlib.import_module(TASKS[settings.task][2])
+    return module.make_model(task, seed, **dict(settings.model))
 
 
 def experiment(of: Plan, seed: int, profile: str, runs: Path = ROOT / "runs", device: str = "auto") -> Experiment:
