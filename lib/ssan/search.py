@@ -80,16 +80,9 @@ def find_surrogates(
     Raises:
         ValueError: on unknown names, outputs outside the contract, labels outside the classes, or NaN scores.
     """
-    teachers = [model_or_teachers] if isinstance(model_or_teachers, nn.Module) else list(model_or_teachers)
-    if not teachers:
-        raise ValueError("find_surrogates needs at least one model, got an empty list of teachers")
-    if score not in SCORES:
-        raise ValueError(f"unknown score {score!r}: expected one of {', '.join(SCORES)}")
-    if perturbations_per_eval is not None and perturbations_per_eval < 1:
-        raise ValueError(f"perturbations_per_eval must be at least 1, got {perturbations_per_eval}")
+    teachers = checked(model_or_teachers, selector, score, perturbations_per_eval)
     if not len(batch):
         raise ValueError("find_surrogates got a batch without examples")
-    make_selector(selector)
     regions = regions or getattr(teachers[0], "regions", None) or default_regions(batch)
     n_variants = sampler.count(regions.count(batch))
 
@@ -108,6 +101,24 @@ def find_surrogates(
             parts.append(_search(scorer, make_selector(selector), tie_tolerance, bar))
     found = concatenate(parts)
     return found.select(torch.argsort(order))
+
+
+def checked(
+    model_or_teachers: nn.Module | Sequence[nn.Module],
+    selector: str | Selector,
+    score: str,
+    perturbations_per_eval: int | None,
+) -> list[nn.Module]:
+    """The teachers as a list, once all that a search is told by name or number makes sense."""
+    teachers = [model_or_teachers] if isinstance(model_or_teachers, nn.Module) else list(model_or_teachers)
+    if not teachers:
+        raise ValueError("find_surrogates needs at least one model, got an empty list of teachers")
+    if score not in SCORES:
+        raise ValueError(f"unknown score {score!r}: expected one of {', '.join(SCORES)}")
+    if perturbations_per_eval is not None and perturbations_per_eval < 1:
+        raise ValueError(f"perturbations_per_eval must be at least 1, got {perturbations_per_eval}")
+    make_selector(selector)
+    return teachers
 
 
 def fast_scorer(teachers: list[nn.Module], regions: Regions) -> type[Scorer] | None:
@@ -191,3 +202,9 @@ def replay(
     width = max(attention.shape[1] for _, attention in parts)
     scores = torch.cat([score for score, _ in parts])
     return scores, torch.cat([F.pad(attention, (0, width - attention.shape[1])) for _, attention in parts])
+
+
+if __name__ == "__main__":
+    from ssan.commands import search
+
+    search()

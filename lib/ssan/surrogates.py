@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,13 +80,8 @@ class Surrogates:
         Raises:
             ValueError: if the file is damaged, or was made from something else than `header` says.
         """
-        try:
-            with safe_open(path, framework="pt") as file:
-                found = dict(json.loads((file.metadata() or {}).get("ssan", "{}")))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            result = cls(**tensors)
-        except (SafetensorError, TypeError, ValueError) as error:
-            raise ValueError(f"{path} is not a whole surrogate file ({error}): delete it and search again") from error
+        with _whole(path) as (file, found):
+            result = cls(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         for key, expected in json.loads(json.dumps(header or {})).items():  # as JSON has it: tuples are lists
             if key not in found or found[key] != expected:
                 made = f"with {key}={found[key]!r}" if key in found else f"without {key}"
@@ -93,6 +90,26 @@ class Surrogates:
                     "use another file name, or delete the file to search again"
                 )
         return result
+
+
+def peek(path: str | Path) -> tuple[dict, Tensor]:
+    """The header and the ids (B,) of what `save` wrote. The maps are not read, but a file cut short is noticed.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    with _whole(path) as (file, header):
+        return header, file.get_tensor("ids")
+
+
+@contextmanager
+def _whole(path: str | Path) -> Iterator[tuple[safe_open, dict]]:
+    """The opened file and its header; whatever is wrong with the file is said in the same words."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file, dict(json.loads((file.metadata() or {}).get("ssan", "{}")))
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole surrogate file ({error}): delete it and search again") from error
 
 
 def concatenate(parts: list[Surrogates]) -> Surrogates:
