@@ -253,7 +253,7 @@ def test_every_example_is_pulled_to_its_own_target():
     """Targets in another order are another training: the pairing is kept through shuffled batches."""
     task = text_task(n_train=16, longest=6)
     target = right_reason(task)
-    config = TrainConfig(epochs=40, batch_size=5, learning_rate=1e-2, keep="last", validate=False)
+    config = TrainConfig(epochs=25, batch_size=5, learning_rate=1e-2, keep="last", validate=False)
     model, _ = trained(config, Supervision(task.train.ids, target, weight=50.0), task, dropout=0.0)
     _, maps = predict(model, task.train, device="cpu")
     own = attention_loss("mse")(maps, target, exists(task.train)).mean()
@@ -533,7 +533,7 @@ def test_devices():
 
 def test_progress(capsys):
     fit(text_model(), text_task(), QUICK, show_progress=True)
-    assert "3/3" in capsys.readouterr().err
+    assert "/3 [" in capsys.readouterr().err
     fit(text_model(), text_task(), QUICK)
     assert capsys.readouterr().err == ""
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ssan.data.task import Task
 from ssan.models.attention import attention_map, check_output
@@ -61,6 +62,23 @@ def test_padding_gets_exactly_nothing_whatever_stands_there(config):
     assert (output.attention.transpose(1, 2)[real] > 0).all()
     other = batch.replace(tokens=batch.tokens.masked_fill(~exists(batch), 7))
     assert torch.equal(model(other).logits, output.logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_states_are_those_of_packed_sequences(dtype):
+    """However they are computed: a BiLSTM that stops at the last word of each sentence. The gradients too."""
+    model, batch = text_model(2, dtype=dtype, hidden=8), random_sentences(9, seed=4)
+    words = model.embedding(batch.tokens).detach().requires_grad_()
+    packed = pack_padded_sequence(words, batch.lengths, batch_first=True, enforce_sorted=False)
+    expected = pad_packed_sequence(model.lstm(packed)[0], batch_first=True, total_length=words.shape[1])[0]
+    found = model._states(words, batch.lengths)
+    parameters = [words, *model.lstm.parameters()]
+    weights = torch.randn(expected.shape, generator=generator(1), dtype=dtype)
+    gradients = [torch.autograd.grad((states * weights).sum(), parameters) for states in (expected, found)]
+    tolerance = {"atol": 1e-5, "rtol": 1e-4} if dtype == torch.float32 else {"atol": 1e-12, "rtol": 1e-9}
+    torch.testing.assert_close(found, expected, **tolerance)
+    for of_expected, of_found in zip(*gradients, strict=True):
+        torch.testing.assert_close(of_found, of_expected, **tolerance)
 
 
 def test_word_order_matters():
