@@ -106,3 +106,9 @@ def test_compare_refuses_several_tasks_and_a_missing_reference():
         statistics.compare(two, "accuracy")
     with pytest.raises(ValueError, match="no rows of oracle/scratch"):
         statistics.compare(rows(0), "accuracy", "oracle/scratch")
+
+
+def test_a_table_of_the_baseline_alone_has_no_differences():
+    table = statistics.compare(rows(0)[lambda r: r["condition"] == "baseline"], "accuracy")
+    assert table["n"].tolist() == [8]
+    assert table[["difference", "low", "high", "p", "holm"]].isna().all(axis=None)

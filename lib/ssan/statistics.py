@@ -149,6 +149,6 @@ def compare(rows: pd.DataFrame, metric: str, reference: str = "baseline/scratch"
             difference = paired_difference(pair[label].to_numpy(), pair[reference].to_numpy())
             entry |= {"difference": difference.mean, "low": difference.low, "high": difference.high, "p": difference.p}
         found.append(entry)
-    result = pd.DataFrame(found).set_index("condition")
-    result["holm"] = holm(result["p"].to_numpy()) if "p" in result else np.nan
-    return result
+    columns = ["condition", "n", "mean", "std", "difference", "low", "high", "p"]
+    result = pd.DataFrame(found, columns=columns).set_index("condition")
+    return result.assign(holm=holm(result["p"].to_numpy()))
