@@ -234,3 +234,18 @@ def test_the_modules_run(module):
     shown = subprocess.run([sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True)
     assert f"python -m {module}" in shown.stdout
     assert "--task" in shown.stdout
+
+
+@pytest.mark.parametrize(("asked", "used"), [([], 445), (["--n-train", "all"], None), (["--n-train", "12"], 12)])
+def test_the_number_of_training_examples(monkeypatch, tmp_path, asked, used):
+    class Loaded(Exception):  # noqa: N818
+        pass
+
+    def load(settings, _):
+        assert settings.n_train == used
+        raise Loaded
+
+    monkeypatch.setattr(study, "load_task", load)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    with pytest.raises(Loaded):
+        commands.train(["--task", "trec", "--device", "cpu", "--out", str(tmp_path / "x"), *asked])

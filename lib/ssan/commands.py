@@ -1,8 +1,10 @@
-"""The command lines of the search and of training, alone or under torchrun.
+r"""The command lines of the search and of training, alone or under torchrun.
 
-    python -m ssan.training --task trec --out runs/baseline.safetensors
-    torchrun --nproc-per-node 2 -m ssan.search --task trec --checkpoint runs/baseline.safetensors --out runs/found
-    torchrun --nproc-per-node 2 -m ssan.training --task trec --surrogates runs/found --out runs/supervised.safetensors
+    python -m ssan.training --task trec --n-train all --out runs/baseline.safetensors
+    torchrun --nproc-per-node 2 -m ssan.search --task trec --n-train all --checkpoint runs/baseline.safetensors \
+        --out runs/found
+    torchrun --nproc-per-node 2 -m ssan.training --task trec --n-train all --surrogates runs/found \
+        --out runs/supervised.safetensors
 
 Every process runs on one thread unless `--threads` says otherwise, since rounding depends on their number: so one
 process and several write the same bytes.
@@ -142,12 +144,18 @@ def make_sampler(name: str, options: dict[str, object], regions: Regions) -> Sam
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     parser.add_argument("--task", required=True, help="a task of the study, see ssan.study")
-    parser.add_argument("--n-train", type=int, help="number of training examples, drawn by --seed; default: all")
+    parser.add_argument(
+        "--n-train", type=_number_or_all, help="a number drawn by --seed, or `all`; default: the study's"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of that draw, initial weights and batch order")
     parser.add_argument("--task-options", type=json.loads, default={}, help="JSON: more of the task's loader")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, default=1, help="of every process; default: 1")
     return parser
+
+
+def _number_or_all(value: str) -> int | str:
+    return value if value == "all" else int(value)
 
 
 def _run(asked: argparse.Namespace, work: Callable[[Processes, torch.device], None]) -> None:
@@ -165,7 +173,8 @@ def _task(asked: argparse.Namespace) -> tuple[Task, Callable[[Task], nn.Module]]
 
     settings = plan(asked.task, "full").settings
     options = tuple((dict(settings.task_options) | asked.task_options).items())
-    settings = dataclasses.replace(settings, n_train=asked.n_train, task_options=options)
+    n_train = settings.n_train if asked.n_train is None else None if asked.n_train == "all" else asked.n_train
+    settings = dataclasses.replace(settings, n_train=n_train, task_options=options)
     return load_task(settings, asked.seed), lambda task: make_model(settings, task, asked.seed)
 
 
