@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor, nn
+
 from ssan.batch import Batch
 from ssan.data.task import Task
 from ssan.models.attention import Output
 from ssan.models.text import SelfAttentiveLSTM, TextConfig
 from ssan.regions import Encoded, TokenRegions
 from ssan.seeding import seeded
-from torch import Tensor, nn
 
 PAD = 1
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ssan.batch import Batch
 
+from ssan.batch import Batch
 from tests.helpers import PAD, random_images, random_sentences, sentences
 
 

@@ -5,9 +5,9 @@ import os
 
 import pytest
 import torch
+
 from ssan import checkpoint
 from ssan.training import TrainConfig
-
 from tests.helpers import text_model
 
 

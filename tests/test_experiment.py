@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+
 from ssan.conditions import CONDITIONS, Target
 from ssan.experiment import Experiment, Settings
 from ssan.gallery import outcomes, pick, surrogate_rows, text_examples
@@ -12,7 +13,6 @@ from ssan.models.text import TextConfig, make_model
 from ssan.samplers import Pairs
 from ssan.search import find_surrogates
 from ssan.training import TrainConfig, predict
-
 from tests.helpers import text_task
 
 TRAIN = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, keep="last", validate=False)

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan.batch import Batch
 from ssan.regions import Encoded, FeatureGrid, ImageGrid, TokenRegions, default_regions
 from ssan.samplers import HideWindows, Pairs, RandomMasks, Rise, Singles
-
 from tests.helpers import PAD, PatchModel, generator, random_images, random_sentences, sentences
 
 

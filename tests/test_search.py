@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan import scorer, search
 from ssan.batch import Batch
 from ssan.data.text import text_task
@@ -14,7 +15,6 @@ from ssan.regions import FeatureGrid, ImageGrid, TokenRegions
 from ssan.samplers import HideWindows, KeepWindows, Pairs, RandomMasks, Rise, Singles
 from ssan.search import find_surrogates, replay
 from ssan.selectors import Importance
-
 from tests.helpers import (
     Additive,
     PatchModel,

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan.samplers import HideWindows, KeepK, KeepWindows, Pairs, RandomMasks, Rise, Singles
 from ssan.search import find_surrogates
 from ssan.selectors import SELECTORS, Best, Chunk, Clean, Importance, Ridge, make_selector
-
 from tests.helpers import additive, exists, generator, random_sentences, sentences, text_model
 
 SAMPLERS = [Pairs(), Singles(), RandomMasks(7, 0.4, 3), KeepWindows(2), HideWindows(2), KeepK(6, 2), Rise(8, cells=3)]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+
 from ssan import statistics
 
 values = st.lists(st.floats(-10, 10), min_size=3, max_size=12)

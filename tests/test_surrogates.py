@@ -8,10 +8,10 @@ import os
 import pytest
 import safetensors.torch
 import torch
+
 from ssan.samplers import Pairs
 from ssan.search import find_surrogates
 from ssan.surrogates import Surrogates, concatenate
-
 from tests.helpers import random_sentences, text_model
 
 HEADER = {"config": "a1b2", "seed": 3, "sampler": ("Pairs", [1, 2]), "versions": {"torch": "2"}}

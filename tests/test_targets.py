@@ -4,9 +4,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan import targets
 from ssan.samplers import Pairs, RandomMasks
-
 from tests.helpers import random_maps
 
 WHOLE = torch.ones(6, 5, dtype=torch.bool)

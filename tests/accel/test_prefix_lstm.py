@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan.accel.prefix_lstm import Prefixes, PrefixScorer, backwards
 from ssan.models.text import SelfAttentiveLSTM
 from ssan.regions import ImageGrid, TokenRegions
 from ssan.samplers import HideWindows, Pairs, RandomMasks, Singles
 from ssan.scorer import Scorer
 from ssan.search import fast_scorer, find_surrogates
-
 from tests.helpers import additive, random_sentences, sentences, text_model
 
 KINDS = {

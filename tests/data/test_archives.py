@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from ssan.data.archives import extract, leaves_folder, unpack_zip, unpacked_problem
 
 ESCAPES = ["../evil", "a/../../evil", "/evil", "..\\evil"]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from ssan.data import catalogue, fetching
 from ssan.data.catalogue import DataSet, File, look_up
 from ssan.data.fetching import FetchError, data_dir, fetch, state
-
 from tests.data.test_archives import zip_of
 
 CONTENT = {"a.txt": b"alpha", "sub/b.txt": b"beta beta"}

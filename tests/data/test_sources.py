@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from ssan.data.sources import DebianPackage, IndexPackage, Mirror, Url
 
+from ssan.data.sources import DebianPackage, IndexPackage, Mirror, Url
 from tests.data.test_archives import tar_of, zip_of
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+
 from ssan.batch import Batch
 from ssan.data.fetching import fetch
 from ssan.data.text import encode, text_task

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from ssan.data import catalogue
 
 from data_scripts import fetch as command
+from ssan.data import catalogue
 from tests.data.test_fetching import CONTENT, Shelf, use
 
 
