@@ -1,6 +1,7 @@
 """Pictures of attention and of rows; used by the notebooks and by every script in figures/.
 
-Colours are safe for colour-blind readers: Okabe and Ito's palette for kinds of things, viridis for amounts.
+Colours are safe for colour-blind readers: Okabe and Ito's palette for kinds of things, one dark-to-light scale for
+amounts, purple against orange for gains and losses.
 """
 
 from __future__ import annotations
@@ -91,6 +92,74 @@ def token_strip(words: Sequence[str], maps: dict[str, np.ndarray], ax: Axes | No
     for side in ax.spines.values():
         side.set_visible(False)
     ax.figure.colorbar(mesh, ax=ax, label="attention", fraction=0.04, pad=0.01)
+    return ax
+
+
+def passages(rows: Sequence[tuple[str, Sequence[str], np.ndarray]], columns: int = 88) -> Figure:
+    """Sentences as running text, every word on a ground as dark as its attention; all share one colour scale.
+
+    Args:
+        rows: (caption, T words, at least T weights in [0, 1]) of each sentence.
+        columns: characters in a line; longer sentences go on in the next.
+
+    Raises:
+        ValueError: if a sentence has more words than weights.
+    """
+    placed, captions, y = [], [], 0.0  # x in characters, y in lines
+    for caption, words, weights in rows:
+        if len(words) > len(weights):
+            raise ValueError(f"{caption!r} has {len(words)} words, but only {len(weights)} weights")
+        captions.append((caption, y))
+        x, y = 0, y + 1
+        for word, weight in zip(words, weights, strict=False):
+            if x and x + len(word) > columns:
+                x, y = 0, y + 1
+            placed.append((x, y, word, float(weight)))
+            x += len(word) + 1
+        y += 1.6
+    top = max([weight for *_, weight in placed] + [1e-9])
+    # Set in type of one width, so that places are known before anything is drawn: a character is 0.602 of the size.
+    size, line = 9.5, 1.5
+    figure = plt.figure(figsize=((columns + 2) * 0.602 * size / 72, y * line * size / 72), layout="none")
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(-1, columns + 1), ylim=(y - 0.9, -0.7))
+    ax.axis("off")
+    for caption, at in captions:
+        ax.text(0, at, caption, va="center", fontsize=size, color="0.35")
+    for x, at, word, weight in placed:
+        ground = mpl.colormaps["Blues"](weight / top)
+        ax.add_patch(mpl.patches.Rectangle((x - 0.4, at - 0.43), len(word) + 0.8, 0.86, color=ground, lw=0))
+        colour = "white" if weight > 0.6 * top else "black"
+        ax.text(x, at, word, va="center", family="DejaVu Sans Mono", fontsize=size, color=colour)
+    return figure
+
+
+def pair_matrix(words: Sequence[str], change: np.ndarray, label: str, ax: Axes | None = None) -> Axes:
+    """What hiding two words does to the score: a cell for every pair, the best one framed.
+
+    Args:
+        words: T words.
+        change: (T, T), symmetric, score of the variant minus score of the clean input; NaN on the diagonal.
+        label: of the colour bar.
+        ax: where to draw; a new figure of fitting size by default.
+
+    Raises:
+        ValueError: if `change` is not (T, T).
+    """
+    n = len(words)
+    if np.shape(change) != (n, n):
+        raise ValueError(f"change must be ({n}, {n}) for {n} words, got shape {np.shape(change)}")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(0.42 * n + 2.6, 0.42 * n + 1.2))
+    largest = max(float(np.nanmax(np.abs(change))), 1e-9)
+    image = ax.imshow(change, cmap="PuOr", vmin=-largest, vmax=largest)
+    i, j = np.unravel_index(np.nanargmax(change), change.shape)
+    for row, column in ((i, j), (j, i)):
+        ax.add_patch(mpl.patches.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, lw=2.5, ec="black"))
+    ax.set_xticks(range(n), words, rotation=90)
+    ax.set_yticks(range(n), words)
+    ax.tick_params(length=0)
+    ax.figure.colorbar(image, ax=ax, label=label, fraction=0.046, pad=0.03)
     return ax
 
 
