@@ -75,7 +75,7 @@ def plan(task: str, profile: str | None = None) -> Plan:
     plans = {
         # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
         "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 110))),
-        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 110))),
+        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 106))),
         # How good the baseline is with all of TREC's training questions.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), (100, 101, 102)),
     }
