@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssan.report import METRICS, metrics_in
+from ssan.report import METRICS, metrics_in, verdicts
 from ssan.statistics import compare
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -44,7 +44,8 @@ def tables(results: Path) -> str:
         if "condition" in rows and "config" in rows:
             n, seeds = int(rows["n_train"].iloc[0]), rows["seed"].nunique()
             heading = f"**{path.stem}**, {n} training examples, {seeds} seeds; bold where the interval excludes 0"
-            parts.append(f"{heading}\n\n{table(rows)}\n")
+            said = [f"- {METRICS[m].split(' (')[0]}: {line}" for m in metrics_in(rows) for line in verdicts(rows, m)]
+            parts.append("\n".join([heading, "", table(rows), "", *said, ""]))
     return "\n".join(parts)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ssan.conditions import CONDITIONS
 from ssan.statistics import by_seed, compare
@@ -190,6 +191,7 @@ def difference_plot(
     ax.axvline(0, color="0.4", lw=1, zorder=1)
     ax.set_yticks(places, [name.replace("/", ", ").replace("_", " ") for name in found.index])
     ax.set_xlabel(f"{label}, minus baseline")
+    ax.xaxis.set_major_locator(MaxNLocator(6))
     ax.set_ylim(-0.6, len(found) - 0.4)
     return ax
 
