@@ -7,7 +7,6 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from ssan.accel.fused_masks import masked_variants, serves
 from ssan.accel.painting import enlarge, paint
@@ -122,6 +121,9 @@ class ImageGrid:
         if self.fill == "mean":
             return image.mean((-2, -1), keepdim=True)
         if self.fill == "blur":
+            # Imported where it is used: it takes as long to import as all the rest.
+            from torchvision.transforms.v2.functional import gaussian_blur
+
             # A kernel of half the image with sigma an eighth of it: colours survive, shapes do not.
             kernel = [2 * (side // 4) + 1 for side in image.shape[-1:-3:-1]]
             return gaussian_blur(image, kernel, [max(side / 8, 1e-3) for side in image.shape[-1:-3:-1]])
@@ -157,7 +159,8 @@ class ImageGrid:
             masks = sampler.cell_means(size, self.grid, indices, names)
         else:
             masks = _masks(self, batch, rows, indices, sampler, self.grid[0] * self.grid[1])
-        if serves(sampler):
+        # The kernel draws masks faster than memory holds them; the plain path would draw those of cells a second time.
+        if serves(sampler) and (smooth or image.is_cuda):
             painted = masked_variants(image, fill, places, indices, batch.ids[own], sampler, self.grid)
         else:
             pixels = sampler.pixel_masks(size, indices, names) if smooth else enlarge(masks, self.grid, size)
