@@ -1,0 +1,59 @@
+"""Questions and answers as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+# The same two special words, at the same ids, as torchtext gives to a text task.
+UNKNOWN, PADDING = "<unk>", "<pad>"
+
+
+def words_in(question: str) -> list[str]:
+    """Lower-case words of a question, without the punctuation around them."""
+    return [word for word in (raw.strip("?.,!;:'\"") for raw in question.lower().split()) if word]
+
+
+def vocabulary(questions: Iterable[str]) -> tuple[str, ...]:
+    """`<unk>`, `<pad>`, then every word of `questions` in alphabetical order."""
+    return (UNKNOWN, PADDING, *sorted({word for question in set(questions) for word in words_in(question)}))
+
+
+def encode_questions(questions: Sequence[str], words: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Word ids of questions: tokens (N, T), padded on the right with `<pad>`, and lengths (N,).
+
+    Words that `words` does not hold become `<unk>`.
+
+    Raises:
+        ValueError: naming a question that has no known word: a model could only guess at it.
+    """
+    index = {word: i for i, word in enumerate(words)}
+    ids: dict[str, list[int]] = {}
+    for question in dict.fromkeys(questions):
+        ids[question] = [index.get(word, index[UNKNOWN]) for word in words_in(question)]
+        if all(i == index[UNKNOWN] for i in ids[question]):
+            raise ValueError(
+                f"no word of the question {question!r} is known: the vocabulary has {len(words)} words, "
+                f"such as {', '.join(words[2:8])}"
+            )
+    lengths = torch.tensor([len(ids[question]) for question in questions], dtype=torch.long)
+    width = max(map(len, ids.values()), default=0)
+    padded = {question: known + [index[PADDING]] * (width - len(known)) for question, known in ids.items()}
+    return torch.tensor([padded[question] for question in questions], dtype=torch.long).reshape(
+        len(questions), width
+    ), lengths
+
+
+def encode_answers(answers: Sequence[str], class_names: Sequence[str]) -> Tensor:
+    """(N,) class of each answer.
+
+    Raises:
+        ValueError: naming the answers that are not classes.
+    """
+    index = {name: i for i, name in enumerate(class_names)}
+    strange = sorted(set(answers) - set(index))
+    if strange:
+        raise ValueError(f"answers {strange[:5]} are not among the {len(index)} classes {tuple(class_names)}")
+    return torch.tensor([index[answer] for answer in answers], dtype=torch.long)
