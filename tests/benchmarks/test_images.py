@@ -10,8 +10,10 @@ import torch
 from captum._utils.models.linear_model import LinearModel
 from captum.attr import FeatureAblation, KernelShap
 from torch import Tensor, nn
+from torchvision.models import resnet18
 
 from ssan.batch import Batch
+from ssan.models.attention import Output
 from ssan.models.cnn import GridCNN
 from ssan.models.image import AttentionPoolingCNN
 from ssan.models.vqa import QuestionAttention
@@ -20,7 +22,7 @@ from ssan.samplers import Pairs, RandomMasks, Rise, Singles
 from ssan.scorer import Scorer
 from ssan.search import find_surrogates
 from ssan.seeding import seeded
-from tests.benchmarks.timing import QUICK, ROOT, cost, faster, fastest
+from tests.benchmarks.timing import QUICK, REPETITIONS, ROOT, cost, faster, fastest
 
 SIDE, GRID, CLASSES = 64, (8, 8), 10
 MASKS = 64 if QUICK else 512
@@ -46,6 +48,26 @@ def classifier() -> AttentionPoolingCNN:
     """The image classifier with the widths of its defaults."""
     with seeded(0):
         return AttentionPoolingCNN(3, (SIDE, SIDE), CLASSES, grid=GRID).eval()
+
+
+class ResidualPooling(nn.Module):
+    """ResNet-18 up to its 8x8 grid (of 64x64 images), and attention pooling: a forward pass of some cost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = resnet18()
+        self.features = nn.Sequential(*list(whole.children())[:6])
+        self.score, self.classifier = nn.Conv2d(128, 1, 1), nn.Linear(128, CLASSES)
+
+    def forward(self, batch: Batch) -> Output:
+        features = self.features(batch.image).flatten(2)
+        attention = torch.softmax(self.score(features[..., None]).flatten(1), -1)
+        return Output(self.classifier((features @ attention[..., None]).squeeze(-1)), attention)
+
+
+def residual() -> ResidualPooling:
+    with seeded(0):
+        return ResidualPooling().eval()
 
 
 def question_model() -> QuestionAttention:
@@ -89,9 +111,11 @@ def test_all_pairs_of_cells():
     faster("image pairs, feature grid", lambda: search(True), lambda: search(False, best), per=(each, each))
 
 
-def test_masks_on_pixels_against_ready_made_inputs():
+@pytest.mark.parametrize("make", [residual, classifier])
+def test_masks_on_pixels_against_ready_made_inputs(make):
     """The limit: the same 512 variants, made beforehand, run through the model in batches and nothing else."""
-    model, batch, regions = classifier(), images(1), CELLS
+    model, batch, regions = make(), images(1), CELLS
+    of = "ResNet" if make is residual else "small CNN"
     for kind, sampler in (("random", RandomMasks(MASKS)), ("smooth", Rise(MASKS, grid=GRID))):
         rows, indices = torch.zeros(MASKS).long(), torch.arange(1, MASKS + 1)
         ready = regions.variants(batch, batch, rows, indices, sampler)[0]
@@ -109,7 +133,8 @@ def test_masks_on_pixels_against_ready_made_inputs():
         scores = bare(best)[:, batch.label[0]]
         clean = find_surrogates(model, batch, Singles(), regions=regions).clean_score
         torch.testing.assert_close(found.score, torch.maximum(scores.max(), clean), atol=1e-5, rtol=1e-5)
-        cost(f"image masks, bare forward, {kind}", lambda: search(best), lambda: bare(best))  # noqa: B023
+        name, turns = f"image masks, bare forward of a {of}, {kind}", REPETITIONS if make is classifier else 3
+        cost(name, lambda: search(best), lambda: bare(best), repetitions=turns)  # noqa: B023
 
 
 def test_ablation_of_cells():

@@ -59,9 +59,10 @@ def test_image_size():
         image = torch.rand(1, 3, side, side, generator=g)
         batch = Batch(torch.zeros(1).long(), torch.zeros(1).long(), image=image)
 
-        def search(model=model, batch=batch):
-            return find_surrogates(model, batch, RandomMasks(16 if QUICK else 128), regions=CELLS)
+        def search(model=model, batch=batch, size=None):
+            sampler = RandomMasks(16 if QUICK else 128)
+            return find_surrogates(model, batch, sampler, regions=CELLS, perturbations_per_eval=size)
 
-        assert len(search()) == 1
+        torch.testing.assert_close(search().score, search(size=5).score, atol=1e-5, rtol=1e-5)
         sides.append(search)
     growth("image size", SIDES, alternate(*sides, repetitions=REPETITIONS))
