@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from functools import partial
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from ssan.models.attention import Output
 from ssan.models.cnn import GridCNN
 from ssan.models.image import AttentionPoolingCNN
 from ssan.models.vqa import QuestionAttention
-from ssan.regions import FeatureGrid, ImageGrid, Regions
+from ssan.regions import Encoded, FeatureGrid, ImageGrid, Regions
 from ssan.samplers import Pairs, RandomMasks, Rise, Singles
 from ssan.scorer import Scorer
 from ssan.search import find_surrogates
@@ -77,10 +78,11 @@ def question_model() -> QuestionAttention:
 
 
 def scores_of(model: nn.Module, batch: Batch, sampler, regions: Regions) -> Tensor:
-    """(N,) the scores of all variants of the one example of `batch` but the clean one, the plain way."""
-    n = int(sampler.count(regions.count(batch))[0])
+    """(B, N) the scores of all variants but the clean one, the plain way."""
+    n = int(sampler.count(regions.count(batch))[0]) - 1
+    rows, indices = torch.arange(len(batch)).repeat_interleave(n), torch.arange(1, n + 1).repeat(len(batch))
     with torch.inference_mode():
-        return Scorer([model], batch, sampler, regions, "logit")(torch.zeros(n - 1).long(), torch.arange(1, n)).score
+        return Scorer([model], batch, sampler, regions, "logit")(rows, indices).score.view(-1, n)
 
 
 def logits_of(model: nn.Module, batch: Batch):
@@ -134,63 +136,50 @@ def test_masks_on_pixels_against_ready_made_inputs(make):
         clean = find_surrogates(model, batch, Singles(), regions=regions).clean_score
         torch.testing.assert_close(found.score, torch.maximum(scores.max(), clean), atol=1e-5, rtol=1e-5)
         name, turns = f"image masks, bare forward of a {of}, {kind}", REPETITIONS if make is classifier else 3
-        cost(name, lambda: search(best), lambda: bare(best), repetitions=turns)  # noqa: B023
+        cost(name, partial(search, best), partial(bare, best), repetitions=turns)
 
 
 def test_ablation_of_cells():
     """One cell hidden at a time, against captum with the best `perturbations_per_eval` of those tried."""
-    model, batch = classifier(), images(1)
-    ablation, target = FeatureAblation(logits_of(model, batch)), int(batch.label[0])
+    model, batch = classifier(), images(2 if QUICK else 8)
+    ablation = FeatureAblation(logits_of(model, batch))
 
     @torch.inference_mode()
     def captum(size: int) -> Tensor:
-        return ablation.attribute(
-            batch.image, target=target, feature_mask=cell_of_pixel(), perturbations_per_eval=size, baselines=0
-        )
-
-    drop = find_surrogates(model, batch, Singles(), regions=CELLS).clean_score - scores_of(
-        model, batch, Singles(), CELLS
-    )
-    torch.testing.assert_close(captum(16)[0, 0, :: SIDE // 8, :: SIDE // 8].flatten(), drop, atol=1e-5, rtol=1e-4)
-    best = fastest(captum, (1, 8, 16, 64))
+        options = {"target": batch.label, "feature_mask": cell_of_pixel(), "baselines": 0}
+        return ablation.attribute(batch.image, perturbations_per_eval=size, **options)
 
     def search():
         return find_surrogates(model, batch, Singles(), regions=CELLS, selector="importance")
 
-    faster("64 grid cells ablated, FeatureAblation", search, lambda: captum(best))
+    drop = search().clean_score[:, None] - scores_of(model, batch, Singles(), CELLS)
+    theirs = captum(16)[:, 0, :: SIDE // GRID[0], :: SIDE // GRID[1]].flatten(1)
+    torch.testing.assert_close(theirs, drop, atol=1e-5, rtol=1e-4)
+    each, best = (len(batch), len(batch)), fastest(captum, (1, 8, 16, 64))
+    faster("64 grid cells ablated, FeatureAblation", search, lambda: captum(best), per=each)
 
 
 def test_ablation_of_feature_cells():
     """The same one level up: captum ablates what `encode` gave, and this package has the terms of every cell."""
-    model, batch, regions = question_model(), images(1, words=30), FeatureGrid(GRID)
-    target = int(batch.label[0])
-    cells = torch.arange(64).view(1, 64, 1)
-
-    def head(features: Tensor, context: Tensor) -> Tensor:
-        return model.attend(type(encoded)(features, context)).logits
-
-    with torch.inference_mode():
-        encoded = model.encode(batch)
-    ablation = FeatureAblation(head)
+    model, batch, regions = question_model(), images(2 if QUICK else 8, words=30), FeatureGrid(GRID)
+    ablation = FeatureAblation(lambda features, context: model.attend(Encoded(features, context)).logits)
 
     @torch.inference_mode()
     def captum(size: int) -> Tensor:
-        own = model.encode(batch)
+        encoded = model.encode(batch)
+        options = {"target": batch.label, "feature_mask": torch.arange(GRID[0] * GRID[1]).view(1, -1, 1)}
+        context = (encoded.context,)
         return ablation.attribute(
-            own.features,
-            target=target,
-            additional_forward_args=(own.context,),
-            feature_mask=cells,
-            perturbations_per_eval=size,
+            encoded.features, additional_forward_args=context, perturbations_per_eval=size, **options
         )
 
     def search():
         return find_surrogates(model, batch, Singles(), regions=regions, selector="importance")
 
-    drop = search().clean_score - scores_of(model, batch, Singles(), regions)
-    torch.testing.assert_close(captum(16)[0, :, 0], drop, atol=1e-5, rtol=1e-4)
-    best = fastest(captum, (1, 8, 16, 64))
-    faster("64 grid cells ablated on features, FeatureAblation", search, lambda: captum(best))
+    drop = search().clean_score[:, None] - scores_of(model, batch, Singles(), regions)
+    torch.testing.assert_close(captum(16)[..., 0], drop, atol=1e-5, rtol=1e-4)
+    each, best = (len(batch), len(batch)), fastest(captum, (1, 8, 16, 64))
+    faster("64 grid cells ablated on features, FeatureAblation", search, lambda: captum(best), per=each)
 
 
 def least_squares(model: LinearModel, dataloader, **_) -> dict:
@@ -237,7 +226,7 @@ def test_random_masks_against_kernel_shap():
 
     masks = sampler.masks(64, torch.arange(1, MASKS + 1), 0)
     design = torch.cat([masks, torch.ones(MASKS, 1)], 1).double()
-    scores = scores_of(model, batch, sampler, CELLS).double()
+    scores = scores_of(model, batch, sampler, CELLS)[0].double()
     fitted = design @ torch.linalg.lstsq(design, scores[:, None], driver="gelsd").solution
     theirs = OurMasks(function, masks)
     coefficients = captum(64, theirs).flatten().double()
