@@ -163,14 +163,14 @@ def _improve(best: Tensor, rows: Tensor, score: Tensor, tie_tolerance: float) ->
     while True:
         held = best[rows]
         better = (score > held + tie_tolerance * held.abs().clamp(min=1)) & (position > winner[rows])
-        candidates = position[better]
-        if not candidates.numel():
+        # What does not beat the best so far will not beat a better one: only the others are looked at again.
+        rows, score, position = rows[better], score[better], position[better]
+        if not position.numel():
             return winner[winner >= 0]
-        owner = rows[candidates]
-        first = torch.ones_like(owner, dtype=torch.bool)
-        first[1:] = owner[1:] != owner[:-1]
-        winner[owner[first]] = candidates[first]
-        best[owner[first]] = score[candidates[first]]
+        first = torch.ones_like(rows, dtype=torch.bool)
+        first[1:] = rows[1:] != rows[:-1]
+        winner[rows[first]] = position[first]
+        best[rows[first]] = score[first]
 
 
 def replay(

@@ -63,8 +63,9 @@ def test_it_learns_what_is_there():
     g = generator(0)
     images = torch.randint(60, (80, 1, 16, 16), generator=g, dtype=torch.uint8)
     there = torch.rand(80, generator=g) < 0.5
-    for image, (y, x) in zip(images[there], torch.randint(13, (int(there.sum()), 2), generator=g), strict=True):
-        image[0, y : y + 4, x : x + 4] = 255
+    for i in there.nonzero().squeeze(1).tolist():
+        y, x = torch.randint(13, (2,), generator=g).tolist()
+        images[i, 0, y : y + 4, x : x + 4] = 255
     of = {"ids": torch.arange(40), "label": torch.zeros(40).long(), "image_of": torch.arange(40)}
     split = ImageSplit(**of, images=images[:40], presence=there[:40, None].float())
     kept = []
@@ -77,7 +78,7 @@ def test_it_learns_what_is_there():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PresenceHead, "__init__", remember)
         cnn = pretrain_cnn(
-            dataclasses.replace(shapes_task(1, n_valid=1, n_test=1), train=split), 0, grid=(4, 4), width=8, steps=40
+            dataclasses.replace(shapes_task(1, n_valid=1, n_test=1), train=split), 0, grid=(4, 4), width=8, steps=60
         )
     with torch.no_grad():
         logits = kept[0](cnn(images[40:].float() / 255)).squeeze(1)
