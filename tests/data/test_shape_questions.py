@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ssan.data.shape_questions import ANSWERS, KINDS, NON_RELATIONAL, all_questions, pick, words_of
+from ssan.data.shape_questions import ANSWERS, KINDS, NON_RELATIONAL, Questions, all_questions, pick, words_of
 from ssan.data.shapes import COLOURS, SHAPES, Scenes, scene_chunks
 
 
@@ -82,6 +82,14 @@ def test_only_decidable_questions_are_asked():
     chosen = pick(questions, np.random.default_rng(0), 12, 12)
     assert not questions.decidable.all()
     assert not (chosen & ~questions.decidable).any()
+
+
+def test_fewer_questions_where_fewer_are_decidable():
+    decidable = np.zeros((3, 36), dtype=bool)
+    decidable[0, [2, 7]] = True
+    decidable[1, [0, 20, 21, 22]] = True
+    questions = Questions(np.zeros((3, 36), dtype=int), decidable, np.zeros((3, 36, 6), dtype=bool))
+    assert np.array_equal(pick(questions, np.random.default_rng(0), 3, 3), decidable)
 
 
 def test_every_question_has_its_turn():

@@ -41,9 +41,9 @@ def pretrain_cnn(
     *,
     grid: tuple[int, int] = (8, 8),
     width: int = 32,
-    steps: int = 400,
+    steps: int = 250,
     batch_size: int = 64,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-2,
 ) -> GridCNN:
     """Train a `GridCNN` on the image-level labels of the training images, and freeze it. Our design.
 
