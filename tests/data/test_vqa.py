@@ -80,6 +80,12 @@ def test_question_image_boxes_and_answer_belong_together(task):
             assert answer == next(item[1] for item in seen if item[0] != colour)
 
 
+def test_used_boxes_come_first(task):
+    used = (task.train.boxes != 0).any(-1)
+    assert used.any(1).all()
+    assert not (used[:, 1:] & ~used[:, :-1]).any()
+
+
 def test_presence_says_which_pairs_are_there(task):
     presence = task.train.presence.view(-1, len(COLOURS), len(SHAPES))
     assert (presence.sum(-1) == 1).all()
