@@ -38,7 +38,7 @@ notebooks: .venv
 	  --nbval-cell-timeout=300 --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 lab: .venv ## JupyterLab, opened on the first notebook
-	$(RUN)/jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb
+	env -u MPLBACKEND $(RUN)/jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb
 
 figures: .venv ## draw every figure again from the committed rows
 	$(RUN)/python figures/make_all.py
