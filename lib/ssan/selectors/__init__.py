@@ -1,0 +1,58 @@
+"""Selectors: streaming reducers that turn the variants' scores and attention into one target per example.
+
+A selector sees the variants in chunks and keeps running sums or a running best, never all variants at once. It is used
+as `start(...)`, `update(...)` for every chunk, `finish()`. Variants of one example arrive in the order of their index.
+
+| name | the target | from |
+|---|---|---|
+| `best` | attention on the best-scoring variant | the paper |
+| `margin` | the same where it beats the clean input by enough, else the clean map | ours |
+| `top_k` | mean attention of the k best | ours |
+| `weighted` | attention averaged with softmax weights of the score | ours |
+| `importance` | mean score with a region kept, less that with it hidden | ours |
+| `ridge` | coefficients of a regression of the score on the mask | ours |
+"""
+
+from __future__ import annotations
+
+from ssan.selectors.best import Best, Margin
+from ssan.selectors.contract import Chunk, Clean, Selector
+from ssan.selectors.importance import Importance
+from ssan.selectors.mixtures import TopK, Weighted
+from ssan.selectors.ridge import Ridge
+
+__all__ = [
+    "SELECTORS",
+    "Best",
+    "Chunk",
+    "Clean",
+    "Importance",
+    "Margin",
+    "Ridge",
+    "Selector",
+    "TopK",
+    "Weighted",
+    "make_selector",
+]
+
+SELECTORS = {
+    "best": Best,
+    "margin": Margin,
+    "top_k": TopK,
+    "weighted": Weighted,
+    "importance": Importance,
+    "ridge": Ridge,
+}
+
+
+def make_selector(selector: str | Selector) -> Selector:
+    """A selector from its name in `SELECTORS`, with its default settings, or the selector itself.
+
+    Raises:
+        ValueError: if the name is unknown.
+    """
+    if not isinstance(selector, str):
+        return selector
+    if selector not in SELECTORS:
+        raise ValueError(f"unknown selector {selector!r}: expected one of {', '.join(sorted(SELECTORS))}")
+    return SELECTORS[selector]()
