@@ -196,6 +196,53 @@ def difference_plot(
     return ax
 
 
+# Okabe and Ito's colours but black, and a sign for each, so that colour is not all that tells losses apart.
+LOSS_MARKS = tuple(
+    zip(
+        ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B59F00") * 2,
+        ("o", "s", "^", "v", "P", "X", "<", ">", "p", "h", "*", "8", "H", "d", "D", "o"),
+        strict=True,
+    )
+)
+
+
+def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, float] | None = None, ax=None) -> Axes:
+    """Accuracy against the quality of attention: a line for each loss, a point for each weight, means over seeds.
+
+    Args:
+        rows: of one task, with columns `loss`, `weight`, `seed`, `accuracy` and `metric`; weight 0 is no supervision.
+        metric: the quality of attention.
+        label: what the axis calls it.
+        chosen: (loss, weight) to ring, with its seeds as small dots; None rings nothing.
+        ax: where to draw.
+
+    Raises:
+        ValueError: if there are more losses than marks to tell them apart.
+    """
+    losses = list(dict.fromkeys(rows.loc[rows["weight"] > 0, "loss"]))
+    if len(losses) > len(LOSS_MARKS):
+        raise ValueError(f"{len(losses)} losses are more than the {len(LOSS_MARKS)} that can be told apart: {losses}")
+    if ax is None:
+        _, ax = plt.subplots(figsize=(7.5, 4.2))
+    for loss, (colour, sign) in zip(losses, LOSS_MARKS, strict=False):
+        mean = rows[(rows["loss"] == loss) & (rows["weight"] > 0)].groupby("weight")[["accuracy", metric]].mean()
+        ax.plot(mean[metric], mean["accuracy"], sign + "-", color=colour, lw=1, ms=6, mec="white", label=loss)
+        for weight, point in mean.iterrows():
+            ax.annotate(f"{weight:g}", (point[metric], point["accuracy"]), (5, 4), textcoords="offset points", size=8)
+    plain = rows[rows["weight"] == 0]
+    if len(plain):
+        ax.plot(plain[metric].mean(), plain["accuracy"].mean(), "D", color="black", ms=7, mec="white", label="none")
+    if chosen is not None:
+        own = rows[(rows["loss"] == chosen[0]) & (rows["weight"] == chosen[1])]
+        ax.plot(own[metric], own["accuracy"], ".", color="0.45", ms=5, zorder=1, label="seeds of the ringed point")
+        middle = own[metric].mean(), own["accuracy"].mean()
+        ax.plot(*middle, "o", ms=16, mfc="none", mec="black", mew=2, zorder=5)
+    ax.set(xlabel=label, ylabel="test accuracy")
+    ax.margins(0.12)
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), title="loss, by weight")
+    return ax
+
+
 def role_legend(figure: Figure, roles: Sequence[str], **options) -> None:
     """A legend of the roles' colours for `difference_plot`s."""
     handles = [
