@@ -8,10 +8,12 @@ import torch.nn.functional as F
 
 from ssan import training
 from ssan.data.task import Task
-from ssan.losses import attention_loss, hop_penalty
+from ssan.losses import LOSSES, UNPAIRED, attention_loss
+from ssan.metrics import entropy
 from ssan.models.attention import Output, attention_map
 from ssan.regions import ImageGrid
-from ssan.training import Supervision, TrainConfig, evaluate, fit, pick_device, predict, supervised_distance
+from ssan.schedules import AnnealOut, WarmUp
+from ssan.training import Supervision, TrainConfig, evaluate, fit, predict
 from tests.helpers import (
     Additive,
     PatchModel,
@@ -19,17 +21,10 @@ from tests.helpers import (
     exists,
     random_images,
     random_maps,
-    random_sentences,
     text_model,
     text_task,
 )
-
-QUICK = TrainConfig(epochs=3, batch_size=10, learning_rate=1e-2)
-
-
-def targets_for(task, seed=0, dtype=torch.float32, **options):
-    target = random_maps(exists(task.train), seed, dtype)
-    return Supervision(task.train.ids, target, **options)
+from tests.trained import PLAIN, QUICK, assert_close, by_hand, double_run, same, state, targets_for, trained
 
 
 def right_reason(task, classes=3):
@@ -38,66 +33,9 @@ def right_reason(task, classes=3):
     return tells.float() / tells.sum(-1, keepdim=True)
 
 
-def state(model):
-    return {name: value.clone() for name, value in model.state_dict().items()}
-
-
-def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
-def trained(config=QUICK, supervision=None, task=None, **model):
-    net = text_model(1, scale=1.0, **model)
-    fitted = fit(net, task or text_task(), config, supervision, device="cpu")
-    assert fitted.model is net
-    return net, fitted
-
-
 # --- against a loop written out by hand ------------------------------------------------------------------------------
 
 
-def by_hand(model, task, config, supervision=None, penalty_of=None):
-    """Whole batches, double precision, AdamW and both ways of taming gradients in plain formulas."""
-    batch, parameters = task.train, dict(model.named_parameters())
-    beta1, beta2, eps = 0.9, 0.999, 1e-8
-    losses = []
-    for epoch in range(config.epochs):
-        if epoch == 0 or config.recreate_optimizer:
-            moments, step = {name: [torch.zeros_like(p), torch.zeros_like(p)] for name, p in parameters.items()}, 0
-        output = model(batch)
-        loss = -torch.log_softmax(output.logits, -1)[torch.arange(len(batch)), batch.label].mean()
-        loss = loss + config.hop_penalty * hop_penalty(output.attention).mean()
-        if penalty_of is not None:
-            loss = loss + penalty_of(output)
-        if supervision is not None:
-            total = 0
-            for row in range(len(batch)):
-                n = int(batch.lengths[row])
-                a, t = output.attention[row].mean(0)[:n], supervision.target[row, :n]
-                total = total + attention_loss(supervision.loss)(a[None], t[None])[0]
-            factor = supervision.schedule(epoch / config.epochs) if supervision.schedule else 1
-            loss = loss + supervision.weight * factor * total / len(batch)
-        gradients = dict(zip(parameters, torch.autograd.grad(loss, list(parameters.values())), strict=True))
-        losses.append(float(loss.detach()))
-        if config.clamp_gradient is not None:
-            gradients = {k: g.clamp(-config.clamp_gradient, config.clamp_gradient) for k, g in gradients.items()}
-        if config.clip_norm is not None:
-            norm = torch.sqrt(sum(g.square().sum() for g in gradients.values()))
-            gradients = {k: g * min(1.0, config.clip_norm / float(norm + 1e-6)) for k, g in gradients.items()}
-        step += 1
-        with torch.no_grad():
-            for name, p in parameters.items():
-                m, v = moments[name]
-                m.mul_(beta1).add_((1 - beta1) * gradients[name])
-                v.mul_(beta2).add_((1 - beta2) * gradients[name] ** 2)
-                p.mul_(1 - config.learning_rate * config.weight_decay)
-                p.sub_(config.learning_rate * (m / (1 - beta1**step)) / ((v / (1 - beta2**step)).sqrt() + eps))
-    return losses
-
-
-PLAIN = TrainConfig(
-    epochs=5, batch_size=1000, learning_rate=3e-2, clip_norm=None, keep="last", validate=False, weight_decay=0.0
-)
 CASES = {
     "plain": {},
     "clip norm": {"clip_norm": 0.05},
@@ -106,19 +44,9 @@ CASES = {
     "recreate": {"recreate_optimizer": True},
     "weight decay": {"weight_decay": 0.5},
     "hop penalty": {"hop_penalty": 0.7},
+    "entropy penalty": {"entropy_penalty": 0.7},
     "as released": {"recreate_optimizer": True, "clamp_gradient": 0.004},
 }
-
-
-def double_run(config, supervision=None, by=fit, **options):
-    model = text_model(1, scale=1.0, hops=2, dropout=0.0, dtype=torch.float64)
-    result = by(model, text_task(), config, supervision, **options)
-    return state(model), result
-
-
-def assert_close(a, b):
-    for name in a:
-        torch.testing.assert_close(a[name], b[name], atol=1e-9, rtol=1e-7)
 
 
 @pytest.mark.parametrize("change", CASES.values(), ids=CASES)
@@ -135,10 +63,10 @@ def test_equals_the_loop_by_hand(change):
         )
 
 
-@pytest.mark.parametrize("loss", ["kl", "mse", "mmd_released"])
-@pytest.mark.parametrize("schedule", [None, lambda done: 1 - done, lambda _: 0.0])
+@pytest.mark.parametrize("loss", sorted(LOSSES.keys() - UNPAIRED))
+@pytest.mark.parametrize("schedule", [None, WarmUp(0.7), AnnealOut(0.5), lambda done: 1 - done, lambda _: 0.0])
 def test_supervision_equals_the_loop_by_hand(loss, schedule):
-    weight = {"kl": 0.3, "mse": 3.0, "mmd_released": 1e4}[loss]
+    weight = {"mse": 3.0, "mmd_released": 1e4}.get(loss, 0.3)
     supervision = targets_for(text_task(), dtype=torch.float64, loss=loss, weight=weight, schedule=schedule)
     weights, fitted = double_run(PLAIN, supervision)
     expected, losses = double_run(PLAIN, supervision, by=by_hand)
@@ -222,6 +150,24 @@ def test_other_devices_are_not_seeded(monkeypatch):
     trained()
 
 
+@pytest.mark.parametrize(("weight", "way"), [(0.5, -1), (-0.5, 1)])
+def test_the_entropy_penalty_sharpens_attention_without_any_target(weight, way):
+    """Or flattens it, with a negative weight."""
+    config = TrainConfig(epochs=25, batch_size=8, learning_rate=1e-2, keep="last", validate=False)
+    found = []
+    for penalty in (0.0, weight):
+        model, fitted = trained(dataclasses.replace(config, entropy_penalty=penalty), dropout=0.0, hops=2)
+        _, maps = predict(model, text_task().train, device="cpu")
+        found.append(float(entropy(maps, exists(text_task().train)).mean()))
+        assert fitted.history[-1]["attention_loss"] == 0
+    assert way * (found[1] - found[0]) > 0.1
+
+
+def test_no_entropy_penalty_changes_nothing():
+    assert same(state(trained()[0]), state(trained(dataclasses.replace(QUICK, entropy_penalty=0.0))[0]))
+    assert not same(state(trained()[0]), state(trained(dataclasses.replace(QUICK, entropy_penalty=1e-3))[0]))
+
+
 # --- what supervision does -------------------------------------------------------------------------------------------
 
 
@@ -261,39 +207,6 @@ def test_every_example_is_pulled_to_its_own_target():
     assert own < 0.2 * others
 
 
-def test_targets_may_be_wider_than_the_task():
-    """As they are when found on a larger batch, or by a model of fixed length."""
-    task = text_task()
-    narrow = targets_for(task)
-    wide = dataclasses.replace(narrow, target=F.pad(narrow.target, (0, 30)))
-    assert same(state(trained(supervision=narrow)[0]), state(trained(supervision=wide)[0]))
-
-
-def test_targets_narrower_than_the_task_are_zero_beyond():
-    task = text_task()
-    target = F.one_hot(torch.zeros(len(task.train), dtype=torch.long), 2).float()
-    narrow = Supervision(task.train.ids, target)
-    wide = Supervision(task.train.ids, F.pad(target, (0, task.train.tokens.shape[1] - 2)))
-    assert same(state(trained(supervision=narrow)[0]), state(trained(supervision=wide)[0]))
-
-
-def test_supervision_of_a_model_that_attends_to_padding_counts_padding():
-    task = text_task()
-    released = {"padding_attends": True, "fixed_length": 12, "hops": 3, "hop_reduction": "softmax_of_sum"}
-    model = text_model(1, **released).eval()
-    target = random_maps(torch.ones(len(task.train), 12, dtype=torch.bool))
-    supervision = Supervision(task.train.ids, target, loss="mmd_released", weight=1e4)
-    rows = torch.tensor([3, 1])
-    batch = task.train.select(rows)
-    output = model(batch)
-    found = supervised_distance(model, batch, output, supervision, rows)
-    squared = (attention_map(model, output) - target[rows]).square().sum(-1)
-    torch.testing.assert_close(1e4 * found, 0.5 * squared.mean(), rtol=1e-4, atol=0)
-    config = dataclasses.replace(TrainConfig.as_released(), epochs=1)
-    _, fitted = trained(config, supervision, dropout=0.0, **released)
-    assert fitted.history[0]["attention_loss"] > 0
-
-
 def test_ids_of_other_examples_are_refused():
     task, other = text_task(), text_task(seed=5)
     good = targets_for(task)
@@ -306,25 +219,6 @@ def test_ids_of_other_examples_are_refused():
     with pytest.raises(ValueError, match="targets for 24 examples, the training split has 8"):
         fit(model, smaller, QUICK, good)
     assert same(state(model), before)
-
-
-@pytest.mark.parametrize(
-    ("target", "message"),
-    [
-        (torch.ones(3), r"targets must be \(N, R\) with N=3 ids, got shape \(3,\)"),
-        (torch.ones(2, 4), r"targets must be \(N, R\) with N=3 ids, got shape \(2, 4\)"),
-        (torch.tensor([[1.0, float("nan")]] * 3), "targets must be finite and non-negative"),
-        (torch.tensor([[1.5, -0.5]] * 3), "targets must be finite and non-negative"),
-    ],
-)
-def test_bad_targets(target, message):
-    with pytest.raises(ValueError, match=message):
-        Supervision(torch.arange(3), target)
-
-
-def test_unknown_losses_are_refused_at_once():
-    with pytest.raises(ValueError, match="unknown attention loss 'coral'"):
-        Supervision(torch.arange(3), torch.ones(3, 2), loss="coral")
 
 
 # --- best and last ---------------------------------------------------------------------------------------------------
@@ -458,6 +352,7 @@ def test_the_hop_penalty_needs_hops():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"entropy_penalty": float("nan")}, "entropy_penalty must be a finite number, got nan"),
         ({"epochs": -1}, "epochs must be >= 0"),
         ({"batch_size": 0}, "batch_size >= 1"),
         ({"learning_rate": 0.0}, "learning_rate > 0"),
@@ -481,54 +376,7 @@ def test_the_released_config():
     assert config.keep == "last"
 
 
-# --- predict and evaluate --------------------------------------------------------------------------------------------
-
-
-def test_predictions_are_in_order_and_padded():
-    model, batch = text_model(hops=2).train(), random_sentences(11, seed=4)
-    logits, maps = predict(model, batch, batch_size=3)
-    assert model.training
-    model.eval()
-    for row in range(11):
-        output = model(batch.select([row]))
-        n = int(batch.lengths[row])
-        torch.testing.assert_close(logits[row], output.logits[0], atol=1e-6, rtol=1e-5)
-        torch.testing.assert_close(maps[row, :n], output.attention[0].mean(0), atol=1e-6, rtol=1e-5)
-        assert (maps[row, n:] == 0).all()
-    assert maps.shape == (11, int(batch.lengths.max()))
-    whole = predict(model, batch)
-    torch.testing.assert_close((logits, maps), whole, atol=1e-6, rtol=1e-5)
-
-
-def test_predicted_maps_can_be_targets():
-    _, maps = predict(text_model(), random_sentences(3))
-    attention = maps.clone().requires_grad_()
-    attention_loss("mse")(attention, maps).sum().backward()
-    (attention * maps).sum().backward()
-    assert attention.grad is not None
-
-
-def test_accuracy_by_hand():
-    weight = torch.zeros(20, 3)
-    weight[2:5] = torch.eye(3)
-    model, task = Additive(weight, torch.zeros(20)), text_task()
-    assert evaluate(model, task.train) == 1.0  # it reads the one word that tells the class
-    wrong = task.test.replace(label=torch.cat([(task.test.label[:3] + 1) % 3, task.test.label[3:]]))
-    assert evaluate(model, wrong) == pytest.approx(9 / 12)
-
-
-def test_nothing_to_predict():
-    with pytest.raises(ValueError, match="the split has no examples to predict"):
-        evaluate(text_model(), random_sentences(3).select([]))
-
-
 # --- manners ---------------------------------------------------------------------------------------------------------
-
-
-def test_devices():
-    assert pick_device("cpu") == torch.device("cpu")
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert pick_device(torch.device("meta")).type == "meta"
 
 
 def test_progress(capsys):
