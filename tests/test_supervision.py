@@ -14,7 +14,7 @@ from ssan.regions import ImageGrid
 from ssan.schedules import AnnealOut, Constant, WarmUp
 from ssan.training import Supervision, TrainConfig, fit, predict, supervised_distance
 from tests.helpers import PatchModel, exists, random_images, random_maps, text_model, text_task
-from tests.test_distributed import Torchrun
+from tests.test_distributed import TRAIN, Torchrun
 from tests.trained import PLAIN, QUICK, assert_close, by_hand, double_run, same, state, targets_for, trained
 
 # --- widths ----------------------------------------------------------------------------------------------------------
@@ -219,18 +219,6 @@ def test_unknown_attention():
 
 # --- several processes -----------------------------------------------------------------------------------------------
 
-TRAIN = """
-import sys, torch
-torch.set_num_threads(1)
-from pathlib import Path
-from ssan.distributed import Processes, connected
-from tests import test_supervision as here
-processes = Processes.from_environment()
-with connected(processes, torch.device("cpu")):
-    model, history = here.train(processes)
-torch.save([model.state_dict(), history], Path(sys.argv[1]) / f"{processes.rank}.pt")
-"""
-
 
 def train(processes=None):
     """Two adversaries and an entropy penalty, in double precision; the last batch is too small for two processes."""
@@ -246,7 +234,7 @@ def train(processes=None):
 
 def test_two_processes_train_the_same_discriminators_as_one(tmp_path):
     script = tmp_path / "train.py"
-    script.write_text(TRAIN)
+    script.write_text(TRAIN.replace("test_distributed", "test_supervision"))
     with Torchrun(script, tmp_path) as run:
         model, history = train()
         run.finish()

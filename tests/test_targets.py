@@ -1,11 +1,14 @@
 """Controls: targets that carry no information stay what they say they are."""
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssan import targets
+from ssan.losses import reverse_kl
+from ssan.models.attention import as_distribution
 from ssan.samplers import Pairs, RandomMasks
 from tests.helpers import random_maps
 
@@ -93,6 +96,56 @@ def test_product_by_hand(seed, eps):
     for row, n in enumerate(LENGTHS.tolist()):
         weights = [(float(a) + eps) * (float(b) + eps) for a, b in zip(first[row, :n], second[row, :n], strict=True)]
         assert maps[row, :n].tolist() == pytest.approx([w / sum(weights) for w in weights])
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=seeds, n=st.integers(1, 5), eps=st.sampled_from([0.0, 1e-4, 0.1]))
+def test_geometric_mean_is_that_of_scipy(seed, n, eps):
+    maps = [random_maps(EXISTS, seed + k, torch.float64) for k in range(n)]
+    mean = targets.geometric_mean(maps, EXISTS, eps)
+    assert_distributions(mean)
+    for row, length in enumerate(LENGTHS.tolist()):
+        weights = scipy.stats.gmean([one[row, :length].numpy() + eps for one in maps])
+        assert mean[row, :length].tolist() == pytest.approx(weights / weights.sum())
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=seeds)
+def test_geometric_mean_and_product(seed):
+    first, second = (random_maps(EXISTS, seed + k, torch.float64) for k in range(2))
+    product = targets.product(first, second, EXISTS)
+    softened = as_distribution(product.sqrt(), EXISTS)
+    torch.testing.assert_close(targets.geometric_mean([first, second], EXISTS), softened)
+    torch.testing.assert_close(targets.geometric_mean([first] * 3, EXISTS, eps=0.0), first)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=seeds)
+def test_geometric_mean_is_nearest_to_all_maps(seed):
+    """In mean KL(itself || map): any step away from it, to another map, makes that worse."""
+    maps = [random_maps(WHOLE, seed + k, torch.float64) for k in range(3)]
+    mean = targets.geometric_mean(maps, WHOLE, eps=0.0)
+
+    def far(of):
+        return torch.stack([reverse_kl(of, one) for one in maps]).mean(0)
+
+    for k in range(3):
+        away = 0.9 * mean + 0.1 * random_maps(WHOLE, seed + 10 + k, torch.float64)
+        assert (far(away) > far(mean)).all()
+
+
+def test_geometric_mean_extremes():
+    half, none = torch.tensor([[0.5, 0.5, 0.0]]), torch.tensor([[0.0, 0.0, 1.0]])
+    exists = torch.tensor([[True, True, True]])
+    assert targets.geometric_mean([half, torch.tensor([[0.0, 0.9, 0.1]])], exists, eps=0.0).tolist() == [[0, 1, 0]]
+    # They rule out each other's regions: nothing is left to prefer.
+    assert targets.geometric_mean([half, none], exists, eps=0.0).tolist() == [[pytest.approx(1 / 3)] * 3]
+    assert (targets.geometric_mean([half, none], exists) > 0).all()
+    tiny = torch.tensor([[1e-30, 3e-30, 0.0]])
+    mean = targets.geometric_mean([tiny, tiny], exists, eps=0.0)
+    assert mean[0].tolist() == pytest.approx([0.25, 0.75, 0], rel=1e-5)
+    with pytest.raises(ValueError, match="a geometric mean needs at least one map, got none"):
+        targets.geometric_mean([], exists)
 
 
 # --- random variants -------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ gain is regularisation or longer training, and not where the surrogates point.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -48,6 +50,30 @@ def inverted(target: Tensor, exists: Tensor) -> Tensor:
 def product(first: Tensor, second: Tensor, exists: Tensor, eps: float = 1e-4) -> Tensor:
     """(B, R): the normalised product of two maps, each with `eps` added: weight where both have it. Our design."""
     return as_distribution((first + eps) * (second + eps), exists)
+
+
+def geometric_mean(maps: Sequence[Tensor], exists: Tensor, eps: float = 1e-4) -> Tensor:
+    """(B, R): the normalised geometric mean of several maps, each with `eps` added.
+
+    Weight where all have it: one map that rules a region out counts for more than in the plain mean. Of two maps it is
+    their `product` at temperature 2, of one the map itself; unlike a product it does not get sharper with their number.
+    It is the distribution with the least mean KL(itself || map) (the logarithmic pool of opinions, Genest and Zidek
+    1986). Our design.
+
+    Args:
+        maps: (B, R) each, at least one.
+        exists: (B, R) bool.
+        eps: at least 0; with 0, a region where any map has none gets none.
+
+    Raises:
+        ValueError: if there is no map.
+    """
+    if not len(maps):
+        raise ValueError("a geometric mean needs at least one map, got none")
+    logarithm = torch.stack([(one + eps).log() for one in maps]).mean(0)
+    # Lifted to a largest weight of 1 before the exponential, so that small weights do not vanish together.
+    top = logarithm.masked_fill(~exists, -torch.inf).amax(-1, keepdim=True)
+    return as_distribution((logarithm - top.clamp(min=torch.finfo(top.dtype).min)).exp(), exists)
 
 
 def random_variant(n_variants: Tensor, ids: Tensor, seed: int) -> Tensor:

@@ -96,7 +96,7 @@ class Adversary:
         weights = {name: value.detach() for name, value in self.discriminator.named_parameters()}
         return self._mean(F.softplus(-functional_call(self.discriminator, weights, (maps,))), real)
 
-    def observe(self, attention: Tensor, target: Tensor, exists: Tensor | None = None, share: float = 1.0) -> float:
+    def observe(self, attention: Tensor, target: Tensor, exists: Tensor | None = None, share: float = 1.0) -> Tensor:
         """One step of the discriminators on a batch.
 
         Args:
