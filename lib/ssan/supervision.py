@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ssan.batch import Batch
 from ssan.data.task import Split, Task
 from ssan.distributed import Processes
-from ssan.losses import AttentionLoss, attention_loss, check_loss, make_loss
+from ssan.losses import AttentionLoss, check_loss, make_loss
 from ssan.models.attention import Output, attention_map
 
 SUPERVISED = ("attention", "question_attention")
@@ -126,6 +126,9 @@ def supervised_maps(
 def supervised_distance(
     model: nn.Module, batch: Batch, output: Output, supervision: Supervision, rows: Tensor
 ) -> Tensor:
-    """Mean distance between the attention on `batch` and the targets at `rows` of the supervision; a scalar."""
+    """Mean distance between the attention on `batch` and the targets at `rows` of the supervision; a scalar.
+
+    For losses that do not learn. `emd` is along a line unless the supervision says what the grid is.
+    """
     maps = supervised_maps(model, batch, output, supervision, rows)
-    return attention_loss(supervision.loss)(*maps).mean()
+    return make_loss(supervision.loss, grid=supervision.grid)(*maps).mean()

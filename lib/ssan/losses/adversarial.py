@@ -87,7 +87,7 @@ class Adversary:
     ) -> None:
         self.discriminator, self.n_regions = discriminator, n_regions
         self.processes = processes or Processes()
-        self.optimizer = torch.optim.Adam(discriminator.parameters(), learning_rate, betas=(0.5, 0.999))
+        self.optimizer = torch.optim.Adam(discriminator.parameters(), learning_rate, betas=(0.5, 0.999), fused=True)
 
     def __call__(self, attention: Tensor, target: Tensor, exists: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """(B,): how surely each map of `attention` (B, R) is found out. The `target` is not looked at."""
@@ -127,8 +127,9 @@ class Adversary:
                 f"the discriminators take maps of up to {self.n_regions} regions, got {width}: "
                 "make targets as wide as the widest attention map"
             )
-        # The first use decides where they live and in which precision.
-        self.discriminator.to(maps)
+        weight = next(self.discriminator.parameters())
+        if (weight.device, weight.dtype) != (maps.device, maps.dtype):  # as they are at the first use
+            self.discriminator.to(maps)
         exists = torch.ones_like(maps, dtype=torch.bool) if exists is None else exists
         (maps,) = masked(exists, maps)
         seen = torch.log1p(maps * exists.sum(-1, keepdim=True))
