@@ -1,10 +1,14 @@
 """What all widgets share: one picture, errors that are told and raised, changes drawn once."""
 
+import io
+
 import ipywidgets as widgets
+import numpy as np
+import PIL.Image
 import pytest
 
 from ssan.widgets.panel import Panel, control
-from tests.widgets.subjects import click
+from tests.widgets.subjects import click, pixels
 
 
 class Counting(Panel):
@@ -26,7 +30,9 @@ class Counting(Panel):
         if self.number.value == 14:
             raise KeyError("fourteen")
         self.drawn.append((self.number.value, self.twice.value))
-        return b"\x89PNG" + bytes(self.drawn[-1]), f"{self.number.value} & its double"
+        file = io.BytesIO()
+        PIL.Image.new("RGB", (30, 20), self.drawn[-1] + (0,)).save(file, "PNG")
+        return file.getvalue(), f"{self.number.value} & its double"
 
 
 def test_a_change_is_drawn_once_with_what_follows_from_it():
@@ -34,7 +40,7 @@ def test_a_change_is_drawn_once_with_what_follows_from_it():
     panel.number.value = 5
     panel.twice.value = 7
     assert panel.drawn == [(1, 2), (5, 10), (5, 7)]
-    assert panel.png.endswith(bytes((5, 7)))
+    assert pixels(panel.png)[3, 3].tolist() == [5, 7, 0]
 
 
 def test_several_changes_are_drawn_once():
@@ -45,6 +51,15 @@ def test_several_changes_are_drawn_once():
         panel.twice.value = 9
         assert panel.drawn == [(1, 2)]
     assert panel.drawn == [(1, 2), (4, 9)]
+
+
+def test_controls_are_set_by_name_and_drawn_once():
+    panel = Counting()
+    assert panel.show(number=6, twice=1) is panel
+    assert panel.drawn == [(1, 2), (6, 1)]
+    with pytest.raises(AttributeError, match="thrice"):
+        panel.show(thrice=1)
+    assert "thrice" in panel.status.value
 
 
 def test_errors_are_told_in_plain_words_kept_and_raised():
@@ -96,7 +111,7 @@ def test_errors_of_buttons_are_kept_too():
 def test_the_figure_is_the_picture_with_its_text():
     panel = Counting()
     figure = panel.figure()
-    assert figure.data == panel.png
+    assert np.array_equal(pixels(figure.data), pixels(panel.png))
     data, metadata = figure._repr_mimebundle_()
     assert list(data) == ["image/png"]
     assert metadata["image/png"]["alt"] == "1 & its double"

@@ -100,19 +100,6 @@ class SamplingExplorer(Panel):
             self.selector.value,
         )
 
-    def show(self, task: str | None = None, **state: object) -> SamplingExplorer:
-        """Set several controls at once, by the names of `Sampling`; what is not named stays as it is.
-
-        Raises:
-            ValueError: if a value is not among a control's.
-        """
-        with self.held():
-            if task is not None:
-                self.task.value = task
-            for name, value in state.items():
-                getattr(self, name).value = value
-        return self
-
     def draw(self) -> tuple[bytes, str]:
         found = explore(self.subject, self.state)
         return draw(found), describe(found)

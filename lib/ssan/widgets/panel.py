@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
 import ipywidgets as widgets
+import PIL.Image
 from IPython.display import Image
 
 W = TypeVar("W", bound=widgets.Widget)
+P = TypeVar("P", bound="Panel")
 
 
 def control(kind: Callable[..., W], description: str, tooltip: str, **options) -> W:
@@ -127,6 +130,18 @@ class Panel:
             self._held = before
         self.refresh()
 
+    def show(self: P, **values: object) -> P:
+        """Set controls by their names, in the order given, and draw once; those not named stay as they are.
+
+        Raises:
+            AttributeError: if there is no control of a name.
+            TraitError: if a value is not among a control's; the status line says so.
+        """
+        with self.telling(), self.held():
+            for name, value in values.items():
+                getattr(self, name).value = value
+        return self
+
     @property
     def png(self) -> bytes:
         """The picture as it is now."""
@@ -135,7 +150,11 @@ class Panel:
     def figure(self) -> Image:
         """The picture as it is now, for pages that are read without a kernel; its alternative text is the summary."""
         alt = html.unescape(self.summary.value.removeprefix("<p>").removesuffix("</p>"))
-        return Image(data=self.png, format="png", width=self._width, alt=alt)
+        # 256 colours are enough for these pictures, and a stored notebook is to stay small.
+        small = io.BytesIO()
+        picture = PIL.Image.open(io.BytesIO(self.png)).convert("RGB")
+        picture.quantize(256, PIL.Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
+        return Image(data=small.getvalue(), format="png", width=self._width, alt=alt)
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
         return self.box._repr_mimebundle_(**options) | {"text/plain": self._fallback}
