@@ -78,3 +78,10 @@ def test_tokens_and_lengths_come_together(missing):
     fields = {"tokens": torch.tensor([[2]]), "lengths": torch.tensor([1]), missing: None}
     with pytest.raises(ValueError, match="tokens and lengths together"):
         Batch(torch.tensor([0]), torch.tensor([0]), **fields)
+
+
+def test_new_images_leave_old_features_behind():
+    batch = Batch(torch.arange(2), torch.zeros(2).long(), image=torch.zeros(2, 1, 4, 4), features=torch.ones(2, 4, 3))
+    assert batch.select([1]).features.shape == (1, 4, 3)
+    assert batch.replace(label=torch.ones(2).long()).features is batch.features
+    assert batch.replace(image=torch.ones(2, 1, 4, 4)).features is None

@@ -23,6 +23,7 @@ class Batch:
         tokens: (B, T) int64 word ids, or None.
         lengths: (B,) int64, number of real tokens, 1 <= length <= T, or None.
         image: (B, channels, H, W) float, or None.
+        features: (B, R, D), what a frozen network makes of the images, where it was computed beforehand; or None.
         boxes: (B, K, 4) float, ground-truth boxes (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; unused slots are
             all zero. None where the data has none.
         kind: (B,) int64, a code for the kind of example (for questions: the question type), or None.
@@ -38,6 +39,7 @@ class Batch:
     image: Tensor | None = None
     boxes: Tensor | None = None
     kind: Tensor | None = None
+    features: Tensor | None = None
 
     def __post_init__(self) -> None:
         n = self.ids.shape[0]
@@ -79,6 +81,8 @@ class Batch:
             picked["tokens"] = picked["tokens"][:, : int(picked["lengths"].max())]
         return Batch(**picked)
 
-    def replace(self, **changes: Tensor) -> Batch:
-        """A copy with some fields changed."""
+    def replace(self, **changes: Tensor | None) -> Batch:
+        """A copy with some fields changed; features of other images than the new ones are left out."""
+        if "image" in changes:
+            changes.setdefault("features", None)
         return dataclasses.replace(self, **changes)

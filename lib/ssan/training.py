@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -124,7 +125,8 @@ def fit(
     the global random state is left as it was.
 
     Args:
-        model: returns `Output`. A method `auxiliary_loss(batch, output)`, if it has one, is added to the loss.
+        model: returns `Output`. A method `auxiliary_loss(batch, output)`, if it has one, is added to the loss. A method
+            `prepared(split)`, if it has one, may add to the training split what need not be computed in every epoch.
         task: trained on `task.train`, validated on `task.valid`.
         config: how to train.
         supervision: targets for the attention, or several of them (of the image and of the question, say), whose losses
@@ -149,6 +151,8 @@ def fit(
     model.to(device)
     _check_model(model, task, pulls, device)
     start = time.perf_counter()
+    if task.augment is None and hasattr(model, "prepared"):
+        task = dataclasses.replace(task, train=model.prepared(task.train))
     fitted = Fitted(model)
     optimizer = _optimizer(model, config)
     replica = replicated(model, processes, device)

@@ -35,6 +35,13 @@ def test_select_row_by_row(rows):
     assert batch.tokens.shape[1] == of["lengths"][chosen].max()
 
 
+def test_features_go_with_their_images():
+    of = fields() | {"features": torch.rand(4, 6, 2)}
+    assert torch.equal(ImageSplit(**of).select([5, 0]).features, of["features"][of["image_of"][[5, 0]]])
+    with pytest.raises(ValueError, match="features describes 3 images, there are 4"):
+        ImageSplit(**of | {"features": torch.rand(3, 6, 2)})
+
+
 def test_only_images():
     of = {name: value for name, value in fields().items() if name in ("ids", "label", "images", "image_of")}
     batch = ImageSplit(**of).select([0, 1])

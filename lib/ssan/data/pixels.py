@@ -28,6 +28,7 @@ class ImageSplit:
         presence: (M, P) float, what is to be seen somewhere in each image: 1 yes, 0 no, NaN unknown. Labels of whole
             images, without positions; a CNN may be pretrained on them. Or None.
         mean, std: per channel, or one number: batches hold (pixel / 255 - mean) / std.
+        features: (M, R, D), what a frozen network makes of each image, handed on with the images; or None.
 
     Raises:
         ValueError: if images are not bytes of 1 or 3 channels, a box leaves its image or is turned inside out, or
@@ -45,6 +46,7 @@ class ImageSplit:
     presence: Tensor | None = None
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    features: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.shape[1] not in (1, 3):
@@ -61,8 +63,10 @@ class ImageSplit:
                 f"image_of runs from {int(self.image_of.min())} to {int(self.image_of.max())}, "
                 f"but there are {len(self.images)} images"
             )
-        if self.presence is not None and len(self.presence) != len(self.images):
-            raise ValueError(f"presence describes {len(self.presence)} images, there are {len(self.images)}")
+        for name in ("presence", "features"):
+            value = getattr(self, name)
+            if value is not None and len(value) != len(self.images):
+                raise ValueError(f"{name} describes {len(value)} images, there are {len(self.images)}")
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.images.shape[1]):
                 raise ValueError(f"{name} has {len(getattr(self, name))} numbers for {self.images.shape[1]} channels")
@@ -80,7 +84,10 @@ class ImageSplit:
         fields = {name: getattr(self, name)[rows] for name in optional if getattr(self, name) is not None}
         if "tokens" in fields and fields["lengths"].numel():
             fields["tokens"] = fields["tokens"][:, : int(fields["lengths"].max())]
-        image = as_float(self.images[self.image_of[rows]], self.mean, self.std)
+        shown = self.image_of[rows]
+        if self.features is not None:
+            fields["features"] = self.features[shown]
+        image = as_float(self.images[shown], self.mean, self.std)
         return Batch(ids=self.ids[rows], label=self.label[rows], image=image, **fields)
 
 

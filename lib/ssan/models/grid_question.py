@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor, nn
 
 from ssan.batch import Batch
-from ssan.models.attention import Output
+from ssan.data.pixels import ImageSplit, as_float
+from ssan.data.task import Split
+from ssan.models.attention import Output, evaluating
 from ssan.models.cnn import GridCNN, cells, checked_image
 from ssan.regions import Encoded
+
+# Features of a training split beyond this are not kept in memory.
+MOST_BYTES = 2**30
 
 
 class QuestionEncoder(nn.Module):
@@ -40,11 +47,18 @@ class QuestionEncoder(nn.Module):
         if len(batch) and not 0 <= int(batch.tokens.min()) <= int(batch.tokens.max()) < self.n_words:
             low, high = int(batch.tokens.min()), int(batch.tokens.max())
             raise ValueError(f"word ids run from {low} to {high}, the model knows {self.n_words} words")
+        # Many examples ask the same question, and all variants of one image do: each distinct one is read once.
+        asked = torch.cat([batch.tokens, batch.lengths[:, None]], 1)
+        distinct, which = torch.unique(asked, dim=0, return_inverse=True)
+        question, weights = self._read(distinct[:, :-1], distinct[:, -1])
+        return question[which], None if weights is None else weights[which]
+
+    def _read(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
         # The LSTM runs forward only, so padding on the right cannot reach the states of real words.
-        states, _ = self.lstm(self.embedding(batch.tokens))
+        states, _ = self.lstm(self.embedding(tokens))
         if self.word_score is None:
-            return states[torch.arange(len(batch), device=states.device), batch.lengths - 1], None
-        exists = torch.arange(states.shape[1], device=states.device) < batch.lengths[:, None]
+            return states[torch.arange(len(tokens), device=states.device), lengths - 1], None
+        exists = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
         weights = torch.softmax(self.word_score(states).squeeze(-1).masked_fill(~exists, -torch.inf), dim=-1)
         return (weights[:, None] @ states).squeeze(1), weights
 
@@ -99,13 +113,36 @@ class GridQuestionModel(nn.Module):
         encoded, words = self._encode(batch)
         return self.attend(encoded)._replace(question_attention=words)
 
+    def prepared(self, split: Split) -> Split:
+        """`split` with the features of all its images, so that training need not run the frozen CNN in every epoch.
+
+        Splits that are no `ImageSplit`, or whose features would take more than 1 GiB, are returned as they are.
+        """
+        if not isinstance(split, ImageSplit):
+            return split
+        numbers = len(split.images) * self.centres.shape[0] * self.feature_dim
+        if numbers * self.centres.element_size() > MOST_BYTES:
+            return split
+        with torch.no_grad(), evaluating([self]):
+            parts = [
+                self._look(as_float(images, split.mean, split.std).to(self.centres.device)).cpu()
+                for images in split.images.split(256)
+            ]
+        return dataclasses.replace(split, features=torch.cat(parts))
+
     def _encode(self, batch: Batch) -> tuple[Encoded, Tensor | None]:
-        image = checked_image(batch, self.cnn.channels, self.cnn.size)
+        features, made = batch.features, (self.centres.shape[0], self.feature_dim)
+        if features is None:
+            features = self._look(checked_image(batch, self.cnn.channels, self.cnn.size))
+        elif features.shape[1:] != made:
+            raise ValueError(f"the batch has features of {tuple(features.shape[1:])} (R, D), the model makes {made}")
         question, words = self.question(batch)
+        return Encoded(features, question), words
+
+    def _look(self, image: Tensor) -> Tensor:
         with torch.no_grad():
             features = cells(self.cnn(image))
-        features = torch.cat([features, self.centres.expand(len(features), -1, -1)], dim=-1)
-        return Encoded(features, question), words
+        return torch.cat([features, self.centres.expand(len(features), -1, -1)], dim=-1)
 
 
 def cell_centres(grid: tuple[int, int]) -> Tensor:
