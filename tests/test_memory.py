@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssan.memory import Halving, is_out_of_memory
+from ssan.memory import Halving, Workspace, is_out_of_memory
 from ssan.samplers import Pairs
 from ssan.search import find_surrogates
 from tests.helpers import Additive, additive, random_sentences
@@ -114,3 +114,17 @@ def test_the_search_gets_through_and_finds_the_same(selector):
     for name in ("index", "score", "clean_score", "clean_attention"):
         assert torch.equal(getattr(found, name), getattr(usual, name))
     torch.testing.assert_close(found.attention, usual.attention, rtol=1e-12, atol=1e-12)
+
+
+def test_a_workspace_hands_out_the_same_memory_again():
+    workspace = Workspace(torch.zeros(1, dtype=torch.float64))
+    first = workspace.take("a", 3, 4)
+    assert first.shape == (3, 4)
+    assert first.dtype == torch.float64
+    assert workspace.take("a", 2, 2).data_ptr() == first.data_ptr()
+    other = workspace.take("b", 3, 4)
+    assert other.data_ptr() != first.data_ptr()
+    first.fill_(1), other.fill_(2)
+    assert torch.equal(workspace.take("a", 12), torch.ones(12, dtype=torch.float64))
+    assert workspace.take("a", 100, 4).shape == (100, 4)
+    assert workspace.take("empty", 0, 4).shape == (0, 4)

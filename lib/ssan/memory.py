@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gc
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -17,6 +19,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
     )
+
+
+class Workspace:
+    """Memory that is kept from one piece of work to the next: the system clears new memory first, which takes time.
+
+    Args:
+        like: memory is of its type and on its device.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        self._like, self._held = like, {}
+
+    def take(self, name: str, *shape: int) -> Tensor:
+        """A tensor of `shape` with anything in it, in the place of what was last taken under this name."""
+        n = math.prod(shape)
+        if name not in self._held or len(self._held[name]) < n:
+            self._held.pop(name, None)  # given back before more is asked for
+            self._held[name] = self._like.new_empty(n + n // 8)
+        return self._held[name][:n].view(shape)
 
 
 class Halving:

@@ -2,10 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ssan.accel.prefix_lstm import Prefixes, PrefixScorer, backwards
+from ssan.accel.prefix_lstm import CHUNK_WORDS, PrefixScorer
 from ssan.models.text import SelfAttentiveLSTM
 from ssan.regions import ImageGrid, TokenRegions
 from ssan.samplers import HideWindows, Pairs, RandomMasks, Singles
@@ -24,35 +22,6 @@ KINDS = {
     "reads padding": {"fixed_length": 12, "padding_attends": True, "attention_bias": True, "hops": 2},
     "many classes": {"hops": 8, "hidden": 2},
 }
-
-
-@given(st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=5), min_size=1, max_size=12))
-@settings(deadline=None, max_examples=60)
-def test_prefixes_are_the_distinct_beginnings(rows):
-    batch = sentences(rows)
-    prefixes = Prefixes.of(batch.tokens, batch.lengths, 3)
-    numbers: dict[tuple[int, ...], int] = {}
-    for row, nodes in zip(rows, prefixes.node.tolist(), strict=True):
-        for length in range(1, len(row) + 1):
-            assert numbers.setdefault(tuple(row[:length]), nodes[length - 1]) == nodes[length - 1]
-    # As many numbers as beginnings, without a gap, the shorter ones first.
-    assert sorted(numbers.values()) == list(range(len(numbers)))
-    assert [len(words) for words in prefixes.words] == [
-        len({beginning for beginning in numbers if len(beginning) == length})
-        for length in range(1, max(map(len, rows)) + 1)
-    ]
-    words, begun = torch.cat(prefixes.words), 0
-    for beginning, number in numbers.items():
-        assert words[number] == beginning[-1]
-    for length, parents in enumerate(prefixes.parents, start=2):
-        shorter, begun = begun, begun + len(prefixes.words[length - 2])
-        for beginning in (one for one in numbers if len(one) == length):
-            assert parents[numbers[beginning] - begun] == numbers[beginning[:-1]] - shorter
-
-
-def test_backwards_reverses_each_row_up_to_its_length():
-    rows = torch.tensor([[1, 2, 3, 9], [4, 5, 9, 9], [6, 9, 9, 9]])
-    assert backwards(rows, torch.tensor([3, 2, 1])).tolist() == [[3, 2, 1, 1], [5, 4, 4, 4], [6, 6, 6, 6]]
 
 
 def both(models, batch, sampler, **options):
@@ -163,7 +132,7 @@ def test_long_sentences_in_bounded_chunks():
     scorer = PrefixScorer([model], batch, Pairs(), TokenRegions(), "logit")
     chunks = list(scorer.plan())
     assert sum(len(rows) for rows, _ in chunks) == 1770
-    assert max(len(rows) for rows, _ in chunks) * 60 <= 2**14
+    assert max(len(rows) for rows, _ in chunks) * 60 <= CHUNK_WORDS
     assert_same(*both(model, batch, Pairs()), 1e-5)
 
 

@@ -14,13 +14,15 @@ brings it lower; what is left is one product with the recurrent matrix per disti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssan.accel.prefixes import Prefixes, backwards
 from ssan.batch import Batch
+from ssan.memory import Workspace
 from ssan.models.attention import Output
 from ssan.models.text import SelfAttentiveLSTM
 from ssan.regions import Regions, TokenRegions
@@ -28,51 +30,15 @@ from ssan.scorer import Scorer
 from ssan.selectors import Chunk
 
 # Words in one chunk of variants: enough to keep matrix products busy, few enough to stay near the processor.
-CHUNK_WORDS = 2**14
+CHUNK_WORDS = 2**15
 # Words whose attention scores are computed at a time, for the same reason one level of cache further down.
-BLOCK_WORDS = 2**10
+BLOCK_WORDS = 2**9
 # Up to here exp(2x) and its reciprocal are normal numbers in float32.
 EXPONENT_BOUND = 40.0
+# Columns of matrices are rounded up to a multiple of so many numbers.
+REGISTER = 16
 # Contributions to the classes are computed for every state while they are no wider than so many states.
 VALUE_WIDTH = 4
-
-
-@dataclass(frozen=True)
-class Prefixes:
-    """The distinct beginnings of some sequences of words.
-
-    Attributes:
-        words: for lengths 1, 2, …, the last word of each distinct beginning of that length.
-        parents: for lengths 2, 3, …, which of the beginnings one word shorter each of them continues.
-        node: (N, T) int64, the number of the beginning that ends with each word, counted through all lengths; 0 behind
-            a sequence's end.
-    """
-
-    words: list[Tensor]
-    parents: list[Tensor]
-    node: Tensor
-
-    @classmethod
-    def of(cls, sequences: Tensor, lengths: Tensor, n_words: int) -> Prefixes:
-        """The beginnings of `sequences` (N, T) of `lengths` (N,), words being numbers below `n_words`."""
-        words, parents, node = [], [], torch.zeros_like(sequences)
-        current, begun, shortest = torch.zeros_like(lengths), 0, int(lengths.min())
-        for step in range(sequences.shape[1]):
-            rows = slice(None) if step < shortest else (lengths > step).nonzero().squeeze(1)
-            keys = current[rows] * n_words + sequences[rows, step]
-            distinct, current[rows] = torch.unique(keys, return_inverse=True)
-            words.append(distinct % n_words)
-            if step:
-                parents.append(distinct // n_words)
-            node[rows, step] = current[rows] + begun
-            begun += len(distinct)
-        return cls(words, parents, node)
-
-
-def backwards(rows: Tensor, lengths: Tensor) -> Tensor:
-    """The first `lengths` (N,) entries of each of the `rows` (N, T) in reverse; behind them stands the first again."""
-    place = torch.arange(rows.shape[1], device=rows.device)
-    return rows.gather(1, (lengths[:, None] - 1 - place).clamp(min=0))
 
 
 class Direction:
@@ -92,28 +58,47 @@ class Direction:
         double = torch.ones_like(biases[0])
         double.view(4, -1)[2] = 2
         self.recurrent = (recurrent * double[:, None]).T.contiguous()
+        self.workspace = Workspace(vectors)
         self.words = torch.addmm((biases[0] + biases[1]) * double, vectors, (given * double[:, None]).T)
 
     def states(self, prefixes: Prefixes) -> Tensor:
-        """(S, hidden): the state after each of the beginnings."""
+        """(S, hidden): the state after each of the beginnings; overwritten by the next call."""
         hidden = len(self.recurrent)
-        bounds = [0]
-        for words in prefixes.words:
-            bounds.append(bounds[-1] + len(words))
-        states = self.words.new_empty(bounds[-1], hidden)
-        state = cell = None
+        bounds = [0, *accumulate(len(words) for words in prefixes.words)]
+        states = self.workspace.take("states", bounds[-1], hidden)
+        most = max(len(words) for words in prefixes.words)
+        room = self.workspace.take("gates", most, 4 * hidden)
+        before, cell, last_cell = self.workspace.take("cells", 3, most, hidden)
         for step, (start, stop) in enumerate(pairwise(bounds)):
-            gates = self.words.index_select(0, prefixes.words[step])
+            words, n = prefixes.words[step], stop - start
+            gates = torch.index_select(self.words, 0, words, out=room[:n])
             if step:
-                # Multiplied once for each parent, then handed to its children, of which there are more.
-                parents = prefixes.parents[step - 1]
-                gates += torch.mm(state, self.recurrent).index_select(0, parents)
+                parents, twins = prefixes.parents[step - 1], prefixes.twins[step - 1]
+                heirs = n - len(twins)
+                # Multiplied once for each parent that is continued. A twin differs from its heir in the last word only.
+                torch.index_select(states[bounds[step - 1] : start], 0, parents[:heirs], out=before[:heirs])
+                gates[:heirs].addmm_(before[:heirs], self.recurrent)
+                gates[heirs:] += gates.index_select(0, twins) - self.words.index_select(0, words[twins])
+                torch.index_select(last_cell, 0, parents, out=cell[:n])
+            else:
+                cell[:n] = 0
             enter, forget, new, leave = gates.sigmoid_().split(hidden, 1)
-            inflow = new.mul_(2).sub_(1).mul_(enter)
-            cell = inflow.clone() if state is None else cell.index_select(0, parents).mul_(forget).add_(inflow)
-            state = torch.sigmoid(cell * 2, out=states[start:stop])
-            state.mul_(2).sub_(1).mul_(leave)
+            # Twice the LSTM's cell, which is what the sigmoid for its tanh is taken of.
+            cell[:n].mul_(forget).add_(new.sub_(0.5).mul_(enter), alpha=4)
+            torch.sigmoid(cell[:n], out=states[start:stop]).mul_(2).sub_(1).mul_(leave)
+            cell, last_cell = last_cell, cell
         return states
+
+
+def _rounded_up(layer: nn.Linear, inputs: int | None = None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of `layer` with zeros in place of a missing bias and behind, up to whole vector registers.
+
+    A matrix product with 350 columns takes twice as long as one with 352.
+    """
+    weight, n = layer.weight, len(layer.weight)
+    bias = weight.new_zeros(n) if layer.bias is None else layer.bias
+    more = -n % REGISTER if n > 1 else 0
+    return F.pad(weight, (0, (inputs or weight.shape[1]) - weight.shape[1], 0, more)), F.pad(bias, (0, more))
 
 
 class FoldedLSTM:
@@ -128,22 +113,27 @@ class FoldedLSTM:
         self.model = model
         vectors = model.embedding.weight.index_select(0, words)
         self.directions = [Direction(model.lstm, vectors, suffix) for suffix in ("", "_reverse")]
-        into, out = model.attention_in, model.attention_out
-        self.into = [half.T.contiguous() for half in into.weight.chunk(2, 1)]
-        self.into_bias = vectors.new_zeros(()) if into.bias is None else into.bias
-        out_bias = vectors.new_zeros(len(out.weight)) if out.bias is None else out.bias
+        self.hops = model.config.hops
+        into, into_bias = _rounded_up(model.attention_in)
+        out, out_bias = _rounded_up(model.attention_out, into.shape[0])
         # States lie in (-1, 1), so the sums of absolute weights bound both parts of what the tanh is taken of.
-        self.exponential = bool((into.weight.abs().sum(1) + self.into_bias.abs()).max() < EXPONENT_BOUND)
+        self.exponential = bool((into.abs().sum(1) + into_bias.abs()).max() < EXPONENT_BOUND)
         if self.exponential:
-            self.out, self.out_bias = -2 * out.weight.T, out.weight.sum(1) + out_bias
-        else:
-            self.out, self.out_bias = out.weight.T, out_bias
+            # tanh(f + b) = 1 - 2 / (1 + exp(2f) exp(2b)): exponentials of states instead of a tanh for every
+            # combination of two. What does not depend on the combination goes into the weights.
+            into, into_bias, out, out_bias = 2 * into, 2 * into_bias, -2 * out, out.sum(1) + out_bias
+        self.into, self.into_bias = (
+            [half.T.contiguous() for half in into.chunk(2, 1)],
+            [into_bias, torch.zeros_like(into_bias)],
+        )
+        self.out, self.out_bias = out.T.contiguous(), out_bias
         self.linear = all(isinstance(layer, nn.Linear) for layer in model.classifier)
         if self.linear:
             folded, self.offset = model.classifier[0].weight, model.classifier[0].bias
             for layer in model.classifier[1:]:
                 folded, self.offset = layer.weight @ folded, F.linear(self.offset, layer.weight, layer.bias)
-            self.classes = folded.unflatten(1, (len(out.weight), -1))  # (C, hops, 2 * hidden)
+            folded = folded.unflatten(1, (self.hops, -1))
+            self.classes = F.pad(folded, (0, 0, 0, len(out) - self.hops))  # (C, hops and more, 2 * hidden)
 
     def __call__(self, prefixes: list[Prefixes], lengths: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """Logits and attention of sequences.
@@ -166,18 +156,16 @@ class FoldedLSTM:
         if classes is not None and width <= VALUE_WIDTH * states[0].shape[1]:
             logits = self._logits_from_values(states, nodes, attention, classes, label)
         else:
-            logits = self._logits_from_pooled(states, nodes, attention)
+            logits = self._logits_from_pooled(states, nodes, attention[..., : self.hops])
             logits = logits if label is None else logits.gather(1, label[:, None])
-        return logits, attention.transpose(1, 2)
+        return logits, attention[..., : self.hops].transpose(1, 2)
 
     def _attention(self, states: list[Tensor], nodes: list[Tensor], lengths: Tensor) -> Tensor:
-        """(N, T, hops)."""
-        left, right = (own @ half for own, half in zip(states, self.into, strict=True))
-        left += self.into_bias
-        if self.exponential:
-            # tanh(f + b) = 1 - 2 / (1 + exp(2f) exp(2b)): exponentials of states instead of a tanh for every
-            # combination of two. What does not depend on the combination has gone into `out` and `out_bias`.
-            left, right = left.mul_(2).exp_(), right.mul_(2).exp_()
+        """(N, T, hops and more); what is more than the model's hops came in by rounding up."""
+        left, right = (
+            self._of_states(direction, own, half, bias)
+            for direction, own, half, bias in zip(self.directions, states, self.into, self.into_bias, strict=True)
+        )
         scores = left.new_empty(nodes[0].numel(), self.out.shape[1])
         blocks = (own.flatten().split(BLOCK_WORDS) for own in nodes)
         for block, one, other in zip(scores.split(BLOCK_WORDS), *blocks, strict=True):
@@ -188,6 +176,15 @@ class FoldedLSTM:
         beyond = torch.arange(scores.shape[1], device=lengths.device) >= lengths[:, None]
         return torch.softmax(scores.masked_fill_(beyond[..., None], -torch.inf), 1)
 
+    def _of_states(self, direction: Direction, states: Tensor, half: Tensor, bias: Tensor) -> Tensor:
+        """(S, attention_dim and more): what each state adds to what the tanh is taken of, or multiplies."""
+        parts = direction.workspace.take("scores", len(states), half.shape[1])
+        for part, own in zip(parts.split(BLOCK_WORDS), states.split(BLOCK_WORDS), strict=True):
+            torch.addmm(bias, own, half, out=part)
+            if self.exponential:
+                part.exp_()
+        return parts
+
     def _logits_from_values(
         self, states: list[Tensor], nodes: list[Tensor], attention: Tensor, classes: Tensor, label: Tensor | None
     ) -> Tensor:
@@ -195,7 +192,8 @@ class FoldedLSTM:
         hops = attention.shape[-1]
         weights = self.classes[classes].chunk(2, 2)
         values = [
-            (own @ half.flatten(0, 1).T).view(-1, hops) for own, half in zip(states, weights, strict=True)
+            torch.cat([part @ half.flatten(0, 1).T for part in own.split(BLOCK_WORDS)]).view(-1, hops)
+            for own, half in zip(states, weights, strict=True)
         ]  # a row for every state and class
         wanted = classes[:, None] if label is None else label[None]
         logits = []
@@ -221,7 +219,7 @@ class FoldedLSTM:
             pooled.append(torch.cat(halves, -1).flatten(1))
         sentence = torch.cat(pooled)
         if self.linear:
-            return F.linear(sentence, self.classes.flatten(1), self.offset)
+            return F.linear(sentence, self.classes[:, : self.hops].flatten(1), self.offset)
         return self.model.classifier(sentence)
 
 
@@ -276,7 +274,7 @@ class PrefixScorer(Scorer):
             tokens = F.pad(tokens, (0, self._fixed - tokens.shape[1]), value=self._pad)
             lengths = torch.full_like(lengths, self._fixed)
         places = torch.searchsorted(self._words, tokens.contiguous())
-        prefixes = [Prefixes.of(own, lengths, len(self._words)) for own in (places, backwards(places, lengths))]
+        prefixes = [Prefixes.of(own, lengths) for own in (places, backwards(places, lengths))]
         outputs = [Output(*folded(prefixes, lengths, label)) for folded in self._folded]
         if self._fixed is None:
             return outputs
