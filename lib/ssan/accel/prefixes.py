@@ -67,7 +67,7 @@ class Prefixes:
 
 def alphabetical(rows: Tensor) -> Tensor:
     """(N,): the order in which `rows` (N, T) of whole numbers from -1 stand in a dictionary; equal ones as they are."""
-    letters = int(rows.max()) + 2
+    letters = max(int(rows.max()) + 2, 2)
     together = max(1, 62 // (letters - 1).bit_length())  # as many letters as one number holds
     order = torch.arange(len(rows), device=rows.device)
     for part in reversed(rows.split(together, 1)):
