@@ -1,18 +1,22 @@
 """One seed of a study: what is made once, what is read again, and what each condition is trained on."""
 
+import dataclasses
 import json
 
 import pytest
 import torch
 
-from ssan.conditions import CONDITIONS, Target
+from ssan.conditions import CONDITIONS, Condition, Round, Target
 from ssan.experiment import Experiment, Settings
 from ssan.gallery import outcomes, pick, surrogate_rows, text_examples
+from ssan.losses import prepare_target
 from ssan.models.ensemble import Ensemble
 from ssan.models.text import TextConfig, make_model
-from ssan.samplers import Pairs
+from ssan.samplers import Pairs, Singles
+from ssan.schedules import AnnealOut
 from ssan.search import find_surrogates
-from ssan.training import TrainConfig, predict
+from ssan.targets import product
+from ssan.training import TrainConfig, fit, predict
 from tests.helpers import text_task
 
 TRAIN = TrainConfig(epochs=2, batch_size=8, learning_rate=1e-2, keep="last", validate=False)
@@ -42,15 +46,27 @@ def test_nets_and_surrogates_are_made_once(one):
 
 
 def test_another_seed_or_setting_is_not_read_by_mistake(one):
-    one.baseline(0)
-    other = build(one.folder, seed=4)
+    mine = weights(one.baseline(0))
+    before = set(one.folder.glob("*.safetensors"))
+    assert not torch.equal(weights(build(one.folder, seed=4).baseline(0)), mine)
+    assert len(set(one.folder.glob("*.safetensors")) - before) == 1
+    assert torch.equal(weights(one.baseline(0)), mine)
+
+
+def test_a_checkpoint_under_a_foreign_name_is_an_error(tmp_path):
+    ours, other = build(tmp_path / "3"), build(tmp_path / "4", seed=4)
+    paths = []
+    for each in (ours, other):
+        each.baseline(0)
+        paths += each.folder.glob("baseline-0-*.safetensors")
+    paths[1].write_bytes(paths[0].read_bytes())
     with pytest.raises(ValueError, match="trained from config"):
         other.baseline(0)
 
 
 def test_targets_are_distributions_over_the_words_there_are(one):
     for condition in CONDITIONS.values():
-        if condition.target is None or condition.target.kind == "oracle":
+        if condition.target is None or condition.target.rounds[-1].gives == "oracle":
             continue
         target = one.target(condition.target)
         assert torch.allclose(target.sum(-1), torch.ones(len(target)), atol=1e-5), condition.name
@@ -60,12 +76,12 @@ def test_targets_are_distributions_over_the_words_there_are(one):
 
 def test_self_is_the_teachers_clean_attention(one):
     _, attention = predict(one.baseline(0), one.train_batch, device="cpu")
-    target = one.target(Target(kind="self"))
+    target = one.target(Target((Round("attention"),)))
     assert torch.allclose(target, attention, atol=2e-3)
     _, second = predict(one.baseline(1), one.train_batch, device="cpu")
     _, third = predict(one.baseline(2), one.train_batch, device="cpu")
     mean = (attention + second + third) / 3
-    assert torch.allclose(one.target(Target(kind="self", teachers=3)), mean, atol=2e-3)
+    assert torch.allclose(one.target(Target((Round("attention"),), teachers=3)), mean, atol=2e-3)
 
 
 def test_best_targets_are_what_the_search_finds(one):
@@ -74,15 +90,69 @@ def test_best_targets_are_what_the_search_finds(one):
 
 
 def test_the_second_round_is_searched_by_students(one):
-    once = one.target(Target(selector="ridge", rounds=1, temperature=0.5))
-    twice = one.target(Target(selector="ridge", rounds=2, temperature=0.5))
-    assert (one.folder / "student-ridge-logit-x1-0.safetensors").exists()
+    sharp = Round(temperature=0.5)
+    once, twice = (one.target(Target(rounds, "ridge")) for rounds in ((sharp,), (sharp, Round("product"))))
     assert not torch.allclose(once, twice, atol=1e-3)
+    student = one.make_model(one.task, one.seed)
+    fit(student, one.task, dataclasses.replace(TRAIN, seed=one.seed), one.supervision(once, one.settings.weight))
+    found = find_surrogates(student, one.train_batch, Pairs(), selector="ridge", regions=one.regions)
+    parts = [prepare_target(maps, one.exists) for maps in (found.attention, found.clean_attention)]
+    assert torch.allclose(twice, prepare_target(product(*parts, one.exists), one.exists), atol=1e-5)
+
+
+def test_teachers_may_have_seen_masked_inputs(one):
+    plain, augmented = (Target((Round("attention"),), augmented=augmented) for augmented in (False, True))
+    _, attention = predict(one.trained("augmentation"), one.train_batch, device="cpu")
+    assert torch.allclose(one.target(augmented), attention, atol=2e-3)
+    assert not torch.allclose(one.target(plain), one.target(augmented), atol=1e-3)
+
+
+def test_a_target_may_have_masks_of_its_own(one):
+    own = one.target(Target(selector="importance", score="probability", sampler=Singles()))
+    found = find_surrogates(one.baseline(0), one.train_batch, Singles(), selector="importance", score="probability")
+    assert torch.allclose(own, found.attention, atol=2e-3)
+    with pytest.raises(ValueError, match="for cells of images"):
+        one.target(Target(fill="zero"))
+
+
+def test_a_condition_may_have_a_loss_of_its_own(one):
+    of = Condition("other", Target(), ("scratch",), loss="mse", weight=7.0, schedule=AnnealOut(0.5))
+    supervision = one.supervision(one.target(Target()), 0.2, of)
+    assert (supervision.loss, supervision.weight, supervision.schedule) == ("mse", 7.0, AnnealOut(0.5))
+    net = one.make_model(one.task, one.seed)
+    fit(net, one.task, dataclasses.replace(TRAIN, seed=one.seed), supervision)
+    assert torch.equal(weights(one.trained(of)), weights(net))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rounds": ()}, {"teachers": 0}, {"change": "upside down"}], ids=["no rounds", "no teachers", "change"]
+)
+def test_impossible_targets(wrong):
+    with pytest.raises(ValueError, match=r"at least one|must be one of"):
+        Target(**wrong)
+    with pytest.raises(ValueError, match="a round gives one of"):
+        Round("nothing")
+
+
+def test_rows_say_what_a_condition_needed(tmp_path):
+    one = build(tmp_path)
+    rows = {name: one.run(name, "scratch") for name in ("baseline", "supervised_best", "supervised_ridge_3", "self_3")}
+    counted = {name: (row["trainings"], row["searches"]) for name, row in rows.items()}
+    # Three baselines, three students and the net itself; a search by the former and one by the latter.
+    assert counted == {
+        "baseline": (1, 0),
+        "supervised_best": (2, 1),
+        "supervised_ridge_3": (7, 2),
+        "self_3": (4, 0),
+    }
+    assert all(row["seconds"] > 0 for row in rows.values())
+    again = build(tmp_path).run("supervised_ridge_3", "scratch")
+    assert again == rows["supervised_ridge_3"]  # what was made once took the time that it took
 
 
 def test_the_oracle_needs_boxes(one):
     with pytest.raises(ValueError, match="boxes"):
-        one.target(Target(kind="oracle"))
+        one.target(Target((Round("oracle"),)))
 
 
 def test_starts_and_length_are_what_they_are_called(one):
@@ -129,7 +199,7 @@ def test_rows_are_deterministic_and_read_again(one, tmp_path):
     assert {k: v for k, v in row.items() if k not in timed} == {k: v for k, v in fresh.items() if k not in timed}
     for column in ("task", "condition", "start", "seed", "accuracy", "faithfulness", "config", "versions", "host"):
         assert column in row
-    path = one.folder / "rows" / "supervised_importance-continued.json"
+    (path,) = (one.folder / "rows").glob("supervised_importance-continued-*.json")
     assert json.loads(path.read_text()) == row
 
 

@@ -49,10 +49,23 @@ def write_atomically(path: Path, blob: bytes) -> None:
         raise
 
 
-def save_model(path: str | Path, model: nn.Module, trained_from: str) -> None:
-    """Write the weights of `model`, with the hash of what they were `trained_from` in the header."""
+def save_model(path: str | Path, model: nn.Module, trained_from: str, **notes: str) -> None:
+    """Write the weights of `model`, with the hash of what they were `trained_from`, and any notes, in the header."""
     state = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
-    write_atomically(Path(path), safetensors.torch.save(state, metadata={"trained_from": trained_from}))
+    write_atomically(Path(path), safetensors.torch.save(state, metadata={"trained_from": trained_from, **notes}))
+
+
+def notes_of(path: str | Path) -> dict[str, str]:
+    """The header of a safetensors file: what it was made from, and the notes that were left with it.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole file ({error}): delete it, so that it is made again") from error
 
 
 def load_model(path: str | Path, model: nn.Module, trained_from: str) -> nn.Module:

@@ -2,31 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+
+from ssan.samplers import Sampler
+
+GIVES = ("surrogate", "attention", "product", "random_variant", "uniform", "oracle")
+CHANGES = ("shuffled", "inverted")
+
+
+@dataclass(frozen=True)
+class Round:
+    """What the teachers of one round hand on.
+
+    Attributes:
+        gives: `surrogate` (what the selector finds), `attention` (their mean attention on the clean input), `product`
+            (the two multiplied), or what asks no teacher about variants at all or only about one: `random_variant`
+            (the attention on a variant drawn at random), `uniform`, `oracle` (the ground-truth boxes).
+        temperature: sharpens (below 1) or flattens (above 1) the map.
+    """
+
+    gives: str = "surrogate"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.gives not in GIVES:
+            raise ValueError(f"a round gives one of {', '.join(GIVES)}, got {self.gives!r}")
 
 
 @dataclass(frozen=True)
 class Target:
-    """How the targets of one condition are made from the teachers.
+    """How the targets of one condition are made.
+
+    The teachers of the first round are baselines; those of every later round are students, trained from scratch on
+    what the round before gave.
 
     Attributes:
-        kind: `surrogate` (what `selector` finds), `self` (the teachers' attention on the clean input), `shuffled`
-            (surrogates dealt to other examples), `random_variant` (the attention on a variant drawn at random),
-            `uniform`, `inverted`, or `oracle` (the ground-truth boxes).
-        selector: for `surrogate`, `shuffled` and `inverted`, see `ssan.selectors`.
+        rounds: one entry per round.
+        selector: what makes a surrogate of the variants, see `ssan.selectors`.
         score: what variants are judged by, see `ssan.search`.
-        teachers: how many baselines are averaged.
-        rounds: 2 trains students on the first targets, lets them search again, and multiplies what they find with
-            their mean clean attention.
-        temperature: sharpens (below 1) the targets of a first of two rounds.
+        teachers: how many nets are averaged in every round.
+        augmented: the baselines that teach the first round were trained on inputs with regions hidden at random, by the
+            same masks as the search uses, so that masked inputs are nothing new to them.
+        sampler: which masks are tried; None takes the study's.
+        fill: what hidden cells of an image show; None takes the task's.
+        change: `shuffled` (dealt to other examples) or `inverted`, done to the last round's targets; or None.
     """
 
-    kind: str = "surrogate"
+    rounds: tuple[Round, ...] = (Round(),)
     selector: str = "best"
     score: str = "logit"
     teachers: int = 1
-    rounds: int = 1
-    temperature: float = 1.0
+    augmented: bool = False
+    sampler: Sampler | None = None
+    fill: str | tuple[float, ...] | None = None
+    change: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.rounds or self.teachers < 1:
+            raise ValueError(f"targets need at least one round and one teacher, got {self}")
+        if self.change is not None and self.change not in CHANGES:
+            raise ValueError(f"change must be one of {', '.join(CHANGES)}, or None, got {self.change!r}")
 
 
 @dataclass(frozen=True)
@@ -39,8 +75,10 @@ class Condition:
         starts: from which weights it may be trained: `scratch`, `continued` (from the baseline's weights).
         longer: train for as many epochs as baseline and retraining together.
         augment: hide regions of training inputs at random, with the same masks that the search uses.
-        ensemble: average the predictions of this many baselines; nothing is trained.
+        ensemble: average the predictions of this many baselines; nothing else is trained.
         role: `baseline`, `method`, `control` or `ceiling`.
+        loss, weight, schedule: of the attention loss; None takes the study's.
+        entropy_penalty: sharpens attention without any target, see `TrainConfig`.
     """
 
     name: str
@@ -50,13 +88,21 @@ class Condition:
     augment: bool = False
     ensemble: int = 0
     role: str = "control"
+    loss: str | None = None
+    weight: float | None = None
+    schedule: Callable[[float], float] | None = None
+    entropy_penalty: float = 0.0
 
 
 # Training as such: from scratch, unsupervised, for the usual number of epochs.
 PLAIN = Condition("baseline", starts=("scratch",), role="baseline")
 
+_SHARP = Round(temperature=0.5)
+_LOOK = Round("attention")
+_SCRATCH = ("scratch",)
+
 _IMPORTANCE = Target(selector="importance", score="probability")
-_RIDGE = Target(selector="ridge", score="logit", rounds=2, temperature=0.5)
+_RIDGE_ROUNDS = (_SHARP, Round("product"))
 
 CONDITIONS: dict[str, Condition] = {
     condition.name: condition
@@ -65,24 +111,24 @@ CONDITIONS: dict[str, Condition] = {
         Condition("baseline_longer", longer=True),
         Condition("supervised_best", Target(), role="method"),
         Condition("supervised_importance", _IMPORTANCE, role="method"),
-        Condition("supervised_ridge", _RIDGE, starts=("scratch",), role="method"),
-        Condition(
-            "supervised_ridge_3",
-            Target(selector="ridge", score="logit", teachers=3, rounds=2, temperature=0.5),
-            starts=("scratch",),
-            role="method",
-        ),
-        Condition("self", Target(kind="self")),
-        Condition("self_3", Target(kind="self", teachers=3), starts=("scratch",)),
+        Condition("supervised_ridge", Target(_RIDGE_ROUNDS, "ridge"), _SCRATCH, role="method"),
+        Condition("supervised_ridge_3", Target(_RIDGE_ROUNDS, "ridge", teachers=3), _SCRATCH, role="method"),
+        Condition("self", Target((_LOOK,))),
+        Condition("self_3", Target((_LOOK,), teachers=3), _SCRATCH),
+        Condition("self_3_twice", Target((_LOOK, _LOOK), teachers=3), _SCRATCH),
+        Condition("augmented_self_3", Target((_LOOK,), teachers=3, augmented=True), _SCRATCH),
         # On text the targets that are dealt out are those of the selector that teaches something there, on images too.
-        Condition("shuffled", Target("shuffled", "importance", "probability")),
-        Condition("shuffled_ridge", Target("shuffled", "ridge", "logit", temperature=0.5), starts=("scratch",)),
-        Condition("random_variant", Target(kind="random_variant")),
-        Condition("uniform", Target(kind="uniform")),
-        Condition("inverted", Target("inverted", "importance", "probability")),
-        Condition("augmentation", augment=True, starts=("scratch",)),
-        Condition("ensemble_3", ensemble=3, starts=("scratch",)),
-        Condition("oracle", Target(kind="oracle"), starts=("scratch",), role="ceiling"),
+        Condition("shuffled", Target(selector="importance", score="probability", change="shuffled")),
+        Condition("shuffled_ridge", Target((_SHARP,), "ridge", change="shuffled"), _SCRATCH),
+        Condition("random_variant", Target((Round("random_variant"),))),
+        Condition("uniform", Target((Round("uniform"),))),
+        Condition("inverted", Target(selector="importance", score="probability", change="inverted")),
+        Condition("inverted_ridge", Target((_SHARP,), "ridge", change="inverted"), _SCRATCH),
+        Condition("sharper", entropy_penalty=0.1),
+        Condition("augmentation", augment=True, starts=_SCRATCH),
+        Condition("ensemble_3", ensemble=3, starts=_SCRATCH),
+        Condition("ensemble_7", ensemble=7, starts=_SCRATCH),
+        Condition("oracle", Target((Round("oracle"),)), _SCRATCH, role="ceiling"),
     )
 }
 
@@ -94,9 +140,12 @@ TEXT_CONDITIONS = (
     "self",
     "shuffled",
     "random_variant",
+    "uniform",
+    "inverted",
+    "sharper",
 )
 
-IMAGE_CONDITIONS = (
+ALL_IMAGE_CONDITIONS = (
     "baseline",
     "baseline_longer",
     "supervised_best",
@@ -104,11 +153,31 @@ IMAGE_CONDITIONS = (
     "supervised_ridge_3",
     "self",
     "self_3",
+    "self_3_twice",
+    "augmented_self_3",
     "shuffled_ridge",
     "random_variant",
+    "uniform",
+    "inverted_ridge",
+    "sharper",
     "augmentation",
     "ensemble_3",
+    "ensemble_7",
     "oracle",
+)
+
+# Too much for a reader's machine: these are in the full study alone.
+FULL_ONLY = (
+    "supervised_ridge_3",
+    "self_3",
+    "self_3_twice",
+    "augmented_self_3",
+    "uniform",
+    "inverted",
+    "inverted_ridge",
+    "sharper",
+    "ensemble_3",
+    "ensemble_7",
 )
 
 

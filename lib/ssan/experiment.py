@@ -15,30 +15,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ssan import targets
 from ssan.batch import Batch
-from ssan.checkpoint import config_hash, load_model, save_model, write_atomically
+from ssan.checkpoint import config_hash, load_model, notes_of, save_model, write_atomically
 from ssan.conditions import PLAIN, Condition, Target, condition
 from ssan.data.task import Task
-from ssan.losses import prepare_target
-from ssan.metrics import box_distribution
 from ssan.models.ensemble import Ensemble
 from ssan.quality import Quality
 from ssan.regions import Regions
+from ssan.rounds import make_target
 from ssan.samplers import Sampler
-from ssan.search import find_surrogates, replay
-from ssan.surrogates import Surrogates
+from ssan.search import find_surrogates
+from ssan.surrogates import Surrogates, peek
 from ssan.training import Supervision, TrainConfig, fit, pick_device
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides the rows of one task, but the seed.
+    """Everything that decides the rows of one task, but the seed and the condition.
 
     Attributes:
         task: name of the task, see `ssan.study.load_task`.
         n_train: number of training examples (for `shapes`: images); None takes all there are.
-        sampler: which masks are tried.
+        sampler: which masks are tried, unless a condition says otherwise.
         train: how every net is trained; the seed is replaced.
         model: keyword arguments of the task's model factory.
         loss: the attention loss.
@@ -84,6 +82,8 @@ class Experiment:
         self.settings, self.seed, self.task = settings, seed, task
         self.make_model, self.folder, self.device = make_model, Path(folder), device
         self.hash = config_hash(settings, seed, task.fingerprint())
+        # Files that were needed since `cost` was last asked: seconds it took to make each.
+        self._needed: dict[Path, float] = {}
 
     @cached_property
     def train_batch(self) -> Batch:
@@ -118,18 +118,21 @@ class Experiment:
         """The net called `name`: loaded if it was trained before, else trained and saved.
 
         Args:
-            name: names the checkpoint.
+            name: names the checkpoint, together with a hash of everything that decides it.
             seed: of initial weights, dropout and batch order.
             supervision: targets, or None.
             start: `scratch`, or `continued` from the baseline.
-            of: the condition, for what it says of epochs and augmentation.
+            of: the condition, for what it says of targets, epochs and augmentation.
         """
-        path = self.folder / f"{name}.safetensors"
-        trained_from = config_hash(self.hash, name, seed, of)
+        trained_from = config_hash(self.hash, name, seed, start, dataclasses.replace(of, name="", role="", starts=()))
+        path = self.folder / f"{name}-{trained_from}.safetensors"
         model = self.make_model(self.task, seed)
         if path.exists():
+            self._needed[path] = float(notes_of(path).get("seconds", "nan"))
             return load_model(path, model, trained_from)
         config = dataclasses.replace(self.settings.train, seed=seed)
+        if of.entropy_penalty:
+            config = dataclasses.replace(config, entropy_penalty=of.entropy_penalty)
         if start == "continued":
             model.load_state_dict(self.baseline(0).state_dict())
         elif of.longer:
@@ -137,8 +140,9 @@ class Experiment:
         task = self.task
         if of.augment:
             task = dataclasses.replace(task, augment=self._hide_at_random)
-        fit(model, task, config, supervision, device=self.device)
-        save_model(path, model, trained_from)
+        fitted = fit(model, task, config, supervision, device=self.device)
+        save_model(path, model, trained_from, seconds=f"{fitted.seconds:.3f}")
+        self._needed[path] = fitted.seconds
         return model
 
     def _hide_at_random(self, batch: Batch, generator: torch.Generator) -> Batch:
@@ -148,24 +152,47 @@ class Experiment:
         rows = torch.arange(len(batch), device=batch.device)
         return self.regions.variants(batch, batch, rows, index, self.settings.sampler)[0]
 
-    def baseline(self, k: int) -> nn.Module:
-        """The k-th baseline; they differ in initial weights and batch order, the 0-th is *the* baseline."""
-        return self.net(f"baseline-{k}", self.seed + 1000 * k)
+    def baseline(self, k: int, *, augmented: bool = False) -> nn.Module:
+        """The k-th baseline; they differ in initial weights and batch order, the 0-th is *the* baseline.
 
-    def surrogates(self, name: str, teachers: list[nn.Module], selector: str, score: str) -> Surrogates:
-        """What `teachers` find on the training examples: loaded if it was searched before, else searched and saved."""
-        path = self.folder / f"surrogates-{name}-{selector}-{score}.safetensors"
-        header = {"from": config_hash(self.hash, name, len(teachers), selector, score)}
+        Args:
+            k: which.
+            augmented: trained on inputs with regions hidden at random.
+        """
+        of = condition("augmentation") if augmented else PLAIN
+        return self.net(f"{of.name}-{k}", self.seed + 1000 * k, of=of)
+
+    def surrogates(
+        self,
+        name: str,
+        teachers: list[nn.Module],
+        selector: str,
+        score: str,
+        *,
+        sampler: Sampler | None = None,
+        regions: Regions | None = None,
+    ) -> Surrogates:
+        """What `teachers` find on the training examples: loaded if it was searched before, else searched and saved.
+
+        Args:
+            name: says who the teachers are; two sets of teachers must not share one.
+            teachers: the nets.
+            selector, score: see `find_surrogates`.
+            sampler, regions: other masks, and what they hide; by default the study's and the task's.
+        """
+        sampler, regions = sampler or self.settings.sampler, regions or self.regions
+        made_from = config_hash(self.hash, name, len(teachers), selector, score, sampler, regions)
+        path = self.folder / f"surrogates-{selector}-{score}-{made_from}.safetensors"
         if path.exists():
-            return Surrogates.load(path, header)
-        batch = self._on_device(teachers)
-        found = find_surrogates(
-            teachers, batch, self.settings.sampler, selector=selector, score=score, regions=self.regions
-        ).to("cpu")
-        found.save(path, header)
+            self._needed[path] = float(peek(path)[0].get("seconds", "nan"))
+            return Surrogates.load(path, {"from": made_from})
+        batch, began = self.on_device(teachers), time.perf_counter()
+        found = find_surrogates(teachers, batch, sampler, selector=selector, score=score, regions=regions).to("cpu")
+        self._needed[path] = seconds = round(time.perf_counter() - began, 3)
+        found.save(path, {"from": made_from, "seconds": seconds})
         return found
 
-    def _on_device(self, teachers: list[nn.Module]) -> Batch:
+    def on_device(self, teachers: list[nn.Module]) -> Batch:
         """The training examples on the device, where the teachers are put too."""
         device = pick_device(self.device)
         for teacher in teachers:
@@ -174,97 +201,68 @@ class Experiment:
 
     def target(self, of: Target) -> Tensor:
         """(N, R): the targets of a condition, distributions over the regions that exist."""
-        if of.kind == "uniform":
-            return targets.uniform(self.exists)
-        if of.kind == "oracle":
-            return self._oracle()
-        teachers = [self.baseline(k) for k in range(of.teachers)]
-        name = f"baseline-x{of.teachers}"
-        if of.kind == "random_variant":
-            n = self.settings.sampler.count(self.regions.count(self.train_batch))
-            index = targets.random_variant(n, self.train_batch.ids, self.seed)
-            batch = self._on_device(teachers)
-            index = index.to(batch.device)
-            _, attention = replay(teachers, batch, self.settings.sampler, index, regions=self.regions)
-            return self._distribution(attention)
-        found = self.surrogates(name, teachers, of.selector, of.score)
-        if of.kind == "self":
-            return self._distribution(found.clean_attention)
-        first = self._distribution(found.attention, of.temperature)
-        if of.kind == "shuffled":
-            return targets.shuffled(first, self._exists_as(first), self.seed)
-        if of.kind == "inverted":
-            return targets.inverted(first, self._exists_as(first))
-        return first if of.rounds == 1 else self._second_round(of, first)
+        return make_target(self, of)
 
-    def _second_round(self, of: Target, first: Tensor) -> Tensor:
-        """Students of the first targets become the teachers; what they find is weighed with where they look."""
-        supervision = self.supervision(first, self.settings.weight)
-        name = f"student-{of.selector}-{of.score}-x{of.teachers}"
-        students = [self.net(f"{name}-{k}", self.seed + 1000 * k, supervision) for k in range(of.teachers)]
-        found = self.surrogates(name, students, of.selector, of.score)
-        target = self._distribution(found.attention)
-        clean = self._distribution(found.clean_attention)
-        return targets.product(target, clean, self._exists_as(target))
+    def supervision(self, target: Tensor, weight: float, of: Condition = PLAIN) -> Supervision:
+        """The study's attention loss with these targets, or the loss, weight and schedule of a condition of its own."""
+        loss = of.loss or self.settings.loss
+        weight = weight if of.weight is None else of.weight
+        return Supervision(self.train_batch.ids, target, loss, weight, of.schedule)
 
-    def _oracle(self) -> Tensor:
-        boxes, image = self.train_batch.boxes, self.train_batch.image
-        if boxes is None:
-            raise ValueError(f"the oracle needs ground-truth boxes, {self.task.name} has none")
-        return self._distribution(box_distribution(boxes, tuple(image.shape[-2:]), self.regions.grid))
-
-    def _exists_as(self, target: Tensor) -> Tensor:
-        """`exists`, as wide as `target` (models that attend to padding have wider maps)."""
-        return torch.nn.functional.pad(self.exists, (0, target.shape[1] - self.exists.shape[1]))
-
-    def _distribution(self, target: Tensor, temperature: float = 1.0) -> Tensor:
-        target = target.cpu()
-        return prepare_target(target, self._exists_as(target), temperature)
-
-    def supervision(self, target: Tensor, weight: float) -> Supervision:
-        return Supervision(self.train_batch.ids, target, self.settings.loss, weight)
-
-    def trained(self, name: str, start: str) -> nn.Module:
+    def trained(self, name: str | Condition, start: str = "scratch") -> nn.Module:
         """The net of a condition, trained if it was not before.
 
         Raises:
             ValueError: if the condition is unknown or has no such start.
         """
-        of = condition(name)
+        of = condition(name) if isinstance(name, str) else name
         if start not in of.starts:
-            raise ValueError(f"condition {name!r} starts from {' or '.join(of.starts)}, got {start!r}")
+            raise ValueError(f"condition {of.name!r} starts from {' or '.join(of.starts)}, got {start!r}")
         if of.ensemble:
             return Ensemble(self.baseline(k) for k in range(of.ensemble))
-        if of == PLAIN:
-            return self.baseline(0)
+        if of in (PLAIN, condition("augmentation")):
+            return self.baseline(0, augmented=of.augment)
         supervision = None
         if of.target is not None:
             weight = self.settings.weight if start == "scratch" else self.settings.continued_weight
-            supervision = self.supervision(self.target(of.target), weight)
-        return self.net(f"{name}-{start}", self.seed, supervision, start=start, of=of)
+            supervision = self.supervision(self.target(of.target), weight, of)
+        return self.net(f"{of.name}-{start}", self.seed, supervision, start=start, of=of)
 
-    def run(self, name: str, start: str) -> dict[str, object]:
+    def run(self, name: str | Condition, start: str) -> dict[str, object]:
         """Train and measure one condition.
 
         Returns:
-            The row: task, condition, start, seed, accuracies, attention quality on test, quality of the targets on
-            training examples, seconds, config hash, versions and host.
+            The row: accuracies, attention quality on test, quality of the targets on training examples, and what it
+            cost: `trainings` and `searches` that it needed, those it shares with other conditions included, and the
+            `seconds` all of them took when they were made.
         """
-        began = time.perf_counter()
-        net = self.trained(name, start)
+        of = condition(name) if isinstance(name, str) else name
+        self._needed.clear()
+        net = self.trained(of, start)
+        needed = dict(self._needed)
+        searches = sum(path.name.startswith("surrogates-") for path in needed)
         row: dict[str, object] = self.quality.of_model(net, self.task, self.device)
-        target = condition(name).target
-        if target is not None:
-            row |= self.quality.of_targets(self.target(target), self.train_batch)
-        return row | {"seconds": round(time.perf_counter() - began, 2)}
+        if of.target is not None:
+            row |= self.quality.of_targets(self.target(of.target), self.train_batch)
+        cost = {"trainings": len(needed) - searches, "searches": searches, "seconds": round(sum(needed.values()), 2)}
+        return row | cost
 
-    def row(self, name: str, start: str, profile: str) -> dict[str, object]:
-        """`run`, with what names the row; read from disk if this very row was made before."""
-        path = self.folder / "rows" / f"{name}-{start}.json"
+    def row(self, name: str | Condition, start: str, profile: str, **named: object) -> dict[str, object]:
+        """`run`, with what names the row; read from disk if this very row was made before.
+
+        Args:
+            name, start: see `trained`.
+            profile: the study's profile, for the row.
+            **named: further columns.
+        """
+        of = condition(name) if isinstance(name, str) else name
+        key = config_hash(self.hash, of, start, named)
+        path = self.folder / "rows" / f"{of.name}-{start}-{key}.json"
         if path.exists():
             return json.loads(path.read_text())
-        named = {"task": self.task.name, "condition": name, "start": start, "seed": self.seed, "profile": profile}
-        row = named | {"n_train": len(self.task.train)} | self.run(name, start) | provenance(self.hash)
+        says = {"task": self.task.name, "condition": of.name, "start": start, "seed": self.seed, "profile": profile}
+        says |= {"n_train": len(self.task.train)} | named
+        row = says | self.run(name, start) | provenance(key)
         write_atomically(path, json.dumps(row).encode())
         return row
 

@@ -10,10 +10,10 @@ from ssan.statistics import by_seed, compare, paired_difference
 # What each column means to a reader; the order is that of the printed tables.
 METRICS = {
     "accuracy": "test accuracy",
+    "pointing": "pointing (the maximum of the map lies in a box)",
+    "mass_in_box": "mass (of the attention in the boxes)",
+    "rank_correlation": "rank correlation (Spearman with the boxes)",
     "faithfulness": "faithfulness (Spearman with the leave-one-out drop, held-out)",
-    "mass_in_box": "attention mass in the box",
-    "pointing": "pointing game",
-    "rank_correlation": "rank correlation with the box",
 }
 
 
@@ -25,20 +25,27 @@ def metrics_in(rows: pd.DataFrame) -> list[str]:
 def table(rows: pd.DataFrame, metric: str) -> str:
     """Means and paired differences to the baseline of one task and metric, as text."""
     found = compare(rows, metric)
-    lines = pd.DataFrame(
-        {
-            "seeds": found["n"],
-            "mean": found["mean"].map("{:.3f}".format),
-            "sd": found["std"].map("{:.3f}".format),
-            "minus baseline [95%]": [
-                "" if pd.isna(row.difference) else f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-                for row in found.itertuples()
-            ],
-            "Holm p": found["holm"].map(lambda p: "" if pd.isna(p) else f"{p:.3f}"),
-        },
-        index=found.index,
-    )
-    return lines.to_string(index_names=False)
+    columns = {
+        "seeds": found["n"],
+        "mean": found["mean"].map("{:.3f}".format),
+        "sd": found["std"].map("{:.3f}".format),
+        "minus baseline [95%]": [
+            "" if pd.isna(row.difference) else f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+            for row in found.itertuples()
+        ],
+        "Holm p": found["holm"].map(lambda p: "" if pd.isna(p) else f"{p:.3f}"),
+    }
+    if "recovered" in found:
+        columns["recovered [95%]"] = [recovered(row) for row in found.itertuples()]
+    return pd.DataFrame(columns, index=found.index).to_string(index_names=False)
+
+
+def recovered(row) -> str:
+    """The recovered gain of a row of `compare` with its interval, as text; nothing where there is none."""
+    if pd.isna(row.recovered):
+        return ""
+    interval = "" if pd.isna(row.recovered_low) else f" [{row.recovered_low:.2f}, {row.recovered_high:.2f}]"
+    return f"{row.recovered:.2f}{interval}"
 
 
 def verdicts(rows: pd.DataFrame, metric: str) -> list[str]:

@@ -9,6 +9,9 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+ORACLE = "oracle/scratch"
+RECOVERED = ("recovered", "recovered_low", "recovered_high")
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -116,6 +119,13 @@ def recovered_gain(method: np.ndarray, baseline: np.ndarray, oracle: np.ndarray,
     return float(share), float(low), float(high)
 
 
+def effect_size(differences: np.ndarray) -> float:
+    """Cohen's d of paired differences: their mean in units of their standard deviation over seeds; NaN below two."""
+    differences = np.asarray(differences, dtype=float)
+    deviation = differences.std(ddof=1) if len(differences) > 1 else np.nan
+    return float(differences.mean() / deviation) if deviation else np.nan
+
+
 def by_seed(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Seeds in rows, `condition/start` in columns, `metric` in cells."""
     label = rows["condition"] + "/" + rows["start"]
@@ -131,7 +141,9 @@ def compare(rows: pd.DataFrame, metric: str, reference: str = "baseline/scratch"
         reference: `condition/start`.
 
     Returns:
-        A row per condition: n, mean, std, difference, low, high, p, holm (p corrected over the table).
+        A row per condition: n, mean, std, difference with its t interval (low, high) and its bootstrap interval
+        (boot_low, boot_high), effect (Cohen's d over seeds), p, holm (p corrected over the table); and, where the rows
+        have an oracle, the recovered gain with its interval (recovered, recovered_low, recovered_high).
 
     Raises:
         ValueError: if there are several tasks, or no rows of the reference.
@@ -146,9 +158,27 @@ def compare(rows: pd.DataFrame, metric: str, reference: str = "baseline/scratch"
         pair = table[[label, reference]].dropna() if label != reference else table[[label]].dropna()
         entry = {"condition": label, "n": len(pair), "mean": pair[label].mean(), "std": pair[label].std()}
         if label != reference:
-            difference = paired_difference(pair[label].to_numpy(), pair[reference].to_numpy())
-            entry |= {"difference": difference.mean, "low": difference.low, "high": difference.high, "p": difference.p}
+            entry |= _against(pair[label].to_numpy(), pair[reference].to_numpy())
+            if ORACLE in table and label != ORACLE:
+                three = table[[label, reference, ORACLE]].dropna().to_numpy().T
+                entry |= dict(zip(RECOVERED, recovered_gain(*three), strict=True))
         found.append(entry)
-    columns = ["condition", "n", "mean", "std", "difference", "low", "high", "p"]
+    columns = ["condition", "n", "mean", "std", *_against(np.zeros(2), np.zeros(2))]
+    columns += RECOVERED if ORACLE in table else ()
     result = pd.DataFrame(found, columns=columns).set_index("condition")
     return result.assign(holm=holm(result["p"].to_numpy()))
+
+
+def _against(values: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    difference = paired_difference(values, reference)
+    each = values - reference
+    low, high = bootstrap_interval(each) if len(each) > 1 and each.std() > 0 else (difference.low, difference.high)
+    return {
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+        "boot_low": low,
+        "boot_high": high,
+        "effect": effect_size(each),
+        "p": difference.p,
+    }

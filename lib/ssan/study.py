@@ -10,13 +10,11 @@ changed starts anew beside the old. When all rows of a task are there they becom
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import importlib
 import multiprocessing
 import os
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -24,73 +22,28 @@ import torch
 from tqdm.auto import tqdm
 
 from ssan.checkpoint import config_hash, write_atomically
-from ssan.conditions import TEXT_CONDITIONS, condition
+from ssan.conditions import condition
 from ssan.data.task import Task
 from ssan.experiment import Experiment, Settings
 from ssan.gallery import surrogate_rows, text_examples
+from ssan.plans import MAIN_TASKS, PROFILES, Plan, plan, profile_name
 from ssan.report import report
-from ssan.samplers import Pairs
-from ssan.training import TrainConfig
+
+__all__ = [
+    "PROFILES",
+    "Experiment",
+    "Plan",
+    "Settings",
+    "condition",
+    "experiment",
+    "load_task",
+    "make_model",
+    "plan",
+    "profile_name",
+    "run",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
-PROFILES = ("smoke", "default", "full")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a profile runs of one task."""
-
-    settings: Settings
-    conditions: tuple[str, ...]
-    seeds: tuple[int, ...]
-
-    @property
-    def units(self) -> list[tuple[str, str]]:
-        """(condition, start) of every row of one seed, baseline first."""
-        return [(name, start) for name in self.conditions for start in condition(name).starts]
-
-
-def profile_name(profile: str | None = None) -> str:
-    """`profile`, else the environment's SSAN_PROFILE, else `default`.
-
-    Raises:
-        ValueError: if it is none of `smoke`, `default`, `full`.
-    """
-    name = profile or os.environ.get("SSAN_PROFILE") or "default"
-    if name not in PROFILES:
-        raise ValueError(f"unknown profile {name!r}: expected one of {', '.join(PROFILES)} (SSAN_PROFILE)")
-    return name
-
-
-_TEXT = TrainConfig(epochs=20, batch_size=32, learning_rate=2e-3, keep="last", validate=False)
-
-
-def plan(task: str, profile: str | None = None) -> Plan:
-    """What `profile` runs of `task`.
-
-    Raises:
-        ValueError: if the task or the profile is unknown.
-    """
-    profile = profile_name(profile)
-    plans = {
-        # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
-        "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 110))),
-        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, tuple(range(100, 106))),
-        # How good the baseline is with all of TREC's training questions.
-        "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), (100, 101, 102)),
-    }
-    if task not in plans:
-        raise ValueError(f"unknown task {task!r}: expected one of {', '.join(plans)}")
-    full = plans[task]
-    if profile == "full":
-        return full
-    if profile == "default":
-        return dataclasses.replace(full, seeds=full.seeds[:3])
-    train = dataclasses.replace(full.settings.train, epochs=2)
-    small = dataclasses.replace(full.settings, n_train=60, train=train, n_quality=40)
-    return dataclasses.replace(full, settings=small, seeds=full.seeds[:2])
-
-
 # Task -> (module and function that load it, module whose `make_model` makes its models).
 TASKS = {
     "trec": ("ssan.data.text", "text_task", "ssan.models.text"),
@@ -208,7 +161,7 @@ def main(arguments: list[str] | None = None) -> None:
     """The command line; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="python -m ssan.study", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", choices=PROFILES, help="default: SSAN_PROFILE, else `default`")
-    parser.add_argument("--tasks", nargs="+", default=["movie"], help="default: movie")
+    parser.add_argument("--tasks", nargs="+", default=list(MAIN_TASKS), help="default: %(default)s")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes; default: one a core")
     asked = parser.parse_args(arguments)
     print(report(run(asked.tasks, asked.profile, workers=asked.workers)))

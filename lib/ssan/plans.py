@@ -1,0 +1,101 @@
+"""What each profile of the study runs of each task."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+
+from ssan.conditions import ALL_IMAGE_CONDITIONS, FULL_ONLY, TEXT_CONDITIONS, condition
+from ssan.experiment import Settings
+from ssan.samplers import HideWindows, Pairs
+from ssan.training import TrainConfig
+
+PROFILES = ("smoke", "default", "full")
+
+
+# One of each kind; what they need, package indexes have.
+MAIN_TASKS = ("movie", "shapes", "cluttered_fashion")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a profile runs of one task."""
+
+    settings: Settings
+    conditions: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def units(self) -> list[tuple[str, str]]:
+        """(condition, start) of every row of one seed, baseline first."""
+        return [(name, start) for name in self.conditions for start in condition(name).starts]
+
+
+def profile_name(profile: str | None = None) -> str:
+    """`profile`, else the environment's SSAN_PROFILE, else `default`.
+
+    Raises:
+        ValueError: if it is none of `smoke`, `default`, `full`.
+    """
+    name = profile or os.environ.get("SSAN_PROFILE") or "default"
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}: expected one of {', '.join(PROFILES)} (SSAN_PROFILE)")
+    return name
+
+
+_TEXT = TrainConfig(epochs=20, batch_size=32, learning_rate=2e-3, keep="last", validate=False)
+# Three times as long would change nothing: training accuracy is near 1 by then, and test accuracy stands still.
+_SHAPES = TrainConfig(epochs=60, batch_size=32, learning_rate=2e-3, keep="last", validate=False)
+_FASHION = TrainConfig(epochs=20, batch_size=32, learning_rate=5e-3, keep="last", validate=False)
+_EASY = TrainConfig(epochs=4, batch_size=64, learning_rate=2e-3, keep="last", validate=False)
+_WINDOWS = HideWindows(2, grid=(8, 8))
+# Questions about one object: what the answer depends on is one box.
+_ONE_OBJECT = (("non_relational", 2), ("relational", 0))
+_BOTH_KINDS = (("non_relational", 2), ("relational", 2))
+
+
+def plan(task: str, profile: str | None = None) -> Plan:
+    """What `profile` runs of `task`.
+
+    Raises:
+        ValueError: if the task or the profile is unknown.
+    """
+    profile = profile_name(profile)
+    plans = _plans()
+    if task not in plans:
+        raise ValueError(f"unknown task {task!r}: expected one of {', '.join(plans)}")
+    full = plans[task]
+    if profile == "full":
+        return full
+    few = tuple(name for name in full.conditions if name not in FULL_ONLY)
+    if profile == "default":
+        return dataclasses.replace(full, conditions=few, seeds=full.seeds[:3])
+    train = dataclasses.replace(full.settings.train, epochs=2)
+    small = dataclasses.replace(full.settings, n_train=60, train=train, n_quality=40)
+    return dataclasses.replace(full, settings=small, conditions=few, seeds=full.seeds[:2])
+
+
+def _plans() -> dict[str, Plan]:
+    """The full study."""
+    seeds = tuple(range(100, 110))
+    shapes = Settings("shapes", 500, _WINDOWS, _SHAPES, weight=0.3, task_options=_ONE_OBJECT)
+    fashion = Settings("cluttered_fashion", 1000, _WINDOWS, _FASHION, weight=0.3)
+    few = ("baseline", "supervised_best", "supervised_ridge", "self", "oracle")
+
+    def other(settings: Settings, epochs: int, **changes) -> Settings:
+        return dataclasses.replace(settings, train=dataclasses.replace(settings.train, epochs=epochs), **changes)
+
+    return {
+        # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
+        "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
+        "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
+        "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds),
+        "cluttered_fashion": Plan(fashion, ALL_IMAGE_CONDITIONS, seeds),
+        # How good the baseline is with all the data, and what is left to gain there.
+        "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
+        "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4]),
+        # Two hops, and questions that relate objects.
+        "shapes_san": Plan(other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:6]),
+        "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:3]),
+    }
