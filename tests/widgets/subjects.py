@@ -109,7 +109,7 @@ def check_panel(panel: Panel) -> None:
         assert getattr(one, "continuous_update", False) is False, one
     assert panel.picture.layout.width.endswith("px")
     assert panel.png.startswith(b"\x89PNG")
-    assert len(panel.summary.value) > 40
+    assert len(panel.said) > 40
     assert panel.error is None
     assert "did not work" not in panel.status.value
     bundle = panel._repr_mimebundle_()

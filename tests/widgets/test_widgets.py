@@ -68,11 +68,11 @@ def test_the_explorer_shows_the_state_of_its_controls():
 )
 def test_turning_a_control_changes_the_picture_and_the_text(control, value):
     panel = SamplingExplorer([image_subject()], Sampling(sampler="random", selector="importance"))
-    picture, said = panel.png, panel.summary.value
+    picture, said = panel.png, panel.said
     getattr(panel, control).value = value
     assert getattr(panel.state, control) == value
     assert panel.png != picture
-    assert panel.summary.value != said
+    assert panel.said != said
     check_panel(panel)
 
 
@@ -145,16 +145,16 @@ def test_clicking_regions_away_and_back():
     panel = MaskPainter(subjects())
     for task in ("text", "image", "questions"):
         panel.task.value = task
-        picture, said = panel.png, panel.summary.value
+        picture, said = panel.png, panel.said
         button = panel.shown[1]
         button.value = True
         assert panel.state.kept[1] is False
         assert sum(panel.state.kept) == len(panel.shown) - 1
         assert panel.png == draw_painted(paint(panel.subject, panel.state)) != picture
-        assert panel.summary.value != said
+        assert panel.said != said
         assert button.tooltip.endswith(": hidden")
         button.value = False
-        assert (panel.png, panel.summary.value) == (picture, said)
+        assert (panel.png, panel.said) == (picture, said)
         assert button.tooltip.endswith(": kept")
         check_panel(panel)
 
@@ -179,7 +179,7 @@ def test_another_example_begins_with_nothing_hidden():
     panel.hide(0, 1)
     panel.example.value = 4
     assert panel.state == Painting(4, (True,) * int(panel.subject.example(4).lengths), "<unk>")
-    assert "Nothing is hidden" in panel.summary.value
+    assert "Nothing is hidden" in panel.said
 
 
 def test_the_best_variant_and_the_way_back_by_button():
@@ -233,7 +233,7 @@ def test_choosing_losses_and_weights():
     panel = LossExplorer(ablation_rows())
     picture = panel.png
     panel.weight.value = 1.0
-    assert "shapes, loss kl, weight 1, mean over 3 seeds" in panel.summary.value
+    assert "shapes, loss kl, weight 1, mean over 3 seeds" in panel.said
     assert panel.png != picture
     panel.loss.value = "mse"
     assert panel.weight.value == 1.0  # stays where the other loss has it too
@@ -249,7 +249,7 @@ def test_weights_that_only_one_loss_has():
     assert panel.weight.value == 0.1
     panel.loss.value = "mse"
     assert [value for _, value in panel.weight.options] == [1.0]
-    assert "loss mse, weight 1," in panel.summary.value
+    assert "loss mse, weight 1," in panel.said
 
 
 def test_rows_are_checked_before_anything_is_made():

@@ -160,7 +160,7 @@ def _text(found: Painted, names: list[str], probability: np.ndarray, truth: int,
     words = found.subject.words(found.example)
     lines = drawing.lines_of(Canvas(1, 1), words, WIDTH - 110)
     row = len(lines) * drawing.LINE_HEIGHT + 10
-    canvas = Canvas(WIDTH, 2 * row + 70 + len(names) * drawing.BAR_HEIGHT)
+    canvas = Canvas(WIDTH, 2 * row + 50 + len(names) * drawing.BAR_HEIGHT)
     masks = (None, found.kept.numpy())
     for k, (caption, kept) in enumerate(zip(("all words", "these words"), masks, strict=True)):
         y = 8 + k * row

@@ -62,7 +62,7 @@ class Panel:
         self.picture.layout.flex = "0 0 auto"
         self.summary = widgets.HTML(layout=widgets.Layout(max_width=f"{width}px"))
         self.status = widgets.HTML()
-        self.error: Exception | None = None
+        self.said, self.error = "", None
         self._fallback, self._width, self._held = fallback, width, False
         rows = [widgets.HBox(row, layout=widgets.Layout(flex_flow="row wrap")) for row in controls]
         body = widgets.HBox([*beside, self.picture], layout=widgets.Layout(flex_flow="row wrap"))
@@ -100,7 +100,8 @@ class Panel:
             return
         with self.telling():
             png, said = self.draw()
-            self.picture.value, self.summary.value = png, f"<p>{html.escape(said)}</p>"
+            self.picture.value, self.said = png, said
+            self.summary.value = f'<p style="line-height: 1.4; margin: 4px 0">{html.escape(said)}</p>'
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -149,12 +150,11 @@ class Panel:
 
     def figure(self) -> Image:
         """The picture as it is now, for pages that are read without a kernel; its alternative text is the summary."""
-        alt = html.unescape(self.summary.value.removeprefix("<p>").removesuffix("</p>"))
         # 256 colours are enough for these pictures, and a stored notebook is to stay small.
         small = io.BytesIO()
         picture = PIL.Image.open(io.BytesIO(self.png)).convert("RGB")
         picture.quantize(256, PIL.Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
-        return Image(data=small.getvalue(), format="png", width=self._width, alt=alt)
+        return Image(data=small.getvalue(), format="png", width=self._width, alt=self.said)
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
         return self.box._repr_mimebundle_(**options) | {"text/plain": self._fallback}

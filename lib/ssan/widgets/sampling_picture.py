@@ -122,7 +122,7 @@ def _of_text(found: Explored) -> bytes:
 
 
 def _of_images(found: Explored) -> bytes:
-    canvas = Canvas(WIDTH, TALL + 40 + 2 * (THUMB + 6) + 54)
+    canvas = Canvas(WIDTH, TALL + 90 + 2 * THUMB)
     grid, top, side = found.subject.grid, _top(found), TALL - 24
     clean = drawing.picture_of(found.example.image[0])
     upper = (
