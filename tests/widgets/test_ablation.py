@@ -21,7 +21,7 @@ def test_the_text_gives_means_and_paired_differences():
     assert said.startswith("shapes, loss mse, weight 1, mean over 3 seeds: test accuracy 0.610, minus no supervision ")
     assert "test accuracy 0.610, minus no supervision +0.100 [+0.100, +0.100];" in said
     # 0.2 + 0.05 + 0.1 against 0.2
-    assert "attention mass in the box 0.350, minus no supervision +0.150 [+0.150, +0.150]." in said
+    assert "mass 0.350, minus no supervision +0.150 [+0.150, +0.150]." in said
 
 
 def test_without_rows_of_no_supervision_no_difference_is_claimed():
