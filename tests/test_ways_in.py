@@ -1,0 +1,96 @@
+"""Ways in beside make and conda: a development container and mybinder.org. What they say is checked; nothing is run."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from tests.test_environment import DIRECT, LOCK, PROJECT, ROOT, environment_yml
+
+CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
+# Packages of the lock that only a GPU needs.
+OF_GPUS = re.compile(r"nvidia-|cuda-|triton")
+
+
+def python_of_conda() -> str:
+    (version,) = (entry.split("=")[-1] for entry in environment_yml()[0] if entry.startswith("python"))
+    return version
+
+
+def test_the_container_has_the_python_of_the_other_ways():
+    version = re.fullmatch(r"mcr\.microsoft\.com/devcontainers/python:1-(\d+\.\d+)-\w+", CONTAINER["image"])[1]
+    assert version == python_of_conda()
+    assert SpecifierSet(PROJECT["requires-python"]).contains(version)
+
+
+def test_the_container_makes_the_environment_that_its_editor_uses():
+    assert CONTAINER["postCreateCommand"] == "make .venv"
+    editor = CONTAINER["customizations"]["vscode"]
+    assert editor["settings"]["python.defaultInterpreterPath"] == "${containerWorkspaceFolder}/.venv/bin/python"
+    assert "ms-toolsai.jupyter" in editor["extensions"]
+
+
+def test_what_the_container_opens_is_there():
+    assert all((ROOT / path).is_file() for path in CONTAINER["customizations"]["codespaces"]["openFiles"])
+
+
+def test_binder_has_the_python_of_the_other_ways():
+    assert (ROOT / "binder" / "runtime.txt").read_text() == f"python-{python_of_conda()}\n"
+
+
+def run_post_build(folder: Path) -> tuple[list[list[str]], list[str]]:
+    """Runs binder/postBuild beside the lock, with a pip and a Python that only write down what they are asked.
+
+    Returns:
+        The commands, each a list of words, and the lines of the requirements that pip was given.
+    """
+    (folder / "bin").mkdir()
+    (folder / "requirements.lock").write_bytes((ROOT / "requirements.lock").read_bytes())
+    noted, given = folder / "noted.txt", folder / "given.txt"
+    for name in ("pip", "python"):
+        stand_in = folder / "bin" / name
+        stand_in.write_text(
+            f"#!{sys.executable}\n"
+            "import json, pathlib, sys\n"
+            f"with open({str(noted)!r}, 'a') as noted:\n"
+            f"    print(json.dumps([{name!r}, *sys.argv[1:]]), file=noted)\n"
+            "if '-r' in sys.argv:\n"
+            "    asked = pathlib.Path(sys.argv[sys.argv.index('-r') + 1])\n"
+            f"    pathlib.Path({str(given)!r}).write_bytes(asked.read_bytes())\n"
+        )
+        stand_in.chmod(0o755)
+    environment = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run([ROOT / "binder" / "postBuild"], cwd=folder, env=environment, check=True)
+    return [json.loads(line) for line in noted.read_text().splitlines()], given.read_text().splitlines()
+
+
+def test_binder_installs_the_lock_without_what_only_a_gpu_needs(tmp_path):
+    commands, lines = run_post_build(tmp_path)
+    names = {canonicalize_name(Requirement(line).name) for line in lines if not line.startswith("#")}
+    left_out = set(LOCK) - names
+    assert names <= set(LOCK)
+    assert left_out
+    assert all(OF_GPUS.match(name) for name in left_out), left_out
+    assert not any(OF_GPUS.match(name) for name in names)
+    assert {canonicalize_name(Requirement(line).name) for line in DIRECT} <= names
+    install = commands[0]
+    assert install[:2] == ["pip", "install"]
+    assert install[install.index("--extra-index-url") + 1] == "https://download.pytorch.org/whl/cpu"
+    assert ["pip", "install", "--no-cache-dir", "--no-deps", "--no-build-isolation", "--editable", "."] in commands
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "requirements.lock", "noted.txt", "given.txt"}
+
+
+def test_binder_fetches_data_that_there_are(tmp_path):
+    from ssan.data.catalogue import DATA_SETS
+
+    commands, _ = run_post_build(tmp_path)
+    script, *names = commands[-1][1:]
+    assert (ROOT / script).is_file()
+    assert names
+    assert set(names) <= set(DATA_SETS)
