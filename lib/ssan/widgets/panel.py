@@ -101,7 +101,8 @@ class Panel:
         with self.telling():
             png, said = self.draw()
             self.picture.value, self.said = png, said
-            self.summary.value = f'<p style="line-height: 1.4; margin: 4px 0">{html.escape(said)}</p>'
+            # JupyterLab's class for running text; without it lines stand as far apart as controls do.
+            self.summary.value = f'<div class="jp-RenderedHTMLCommon"><p>{html.escape(said)}</p></div>'
 
     @contextmanager
     def telling(self) -> Iterator[None]:
@@ -117,9 +118,8 @@ class Panel:
         self._tell("")
 
     def _tell(self, said: str) -> None:
-        # `role` makes screen readers read it out when it changes.
-        style = "color: #b34700; font-weight: bold; background: white; padding: 0 4px"
-        self.status.value = f'<div role="status" style="{style if said else ""}">{html.escape(said)}</div>'
+        # `role` makes screen readers read it out when it changes. JupyterLab lets no styles through, but tags.
+        self.status.value = f'<div role="status">{f"<b>⚠ {html.escape(said)}</b>" if said else ""}</div>'
 
     @contextmanager
     def held(self) -> Iterator[None]:
