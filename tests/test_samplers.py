@@ -232,6 +232,14 @@ def test_index_0_is_clean_and_the_rest_is_counted(sampler):
             sampler.masks(n, [0, count], 0)
 
 
+@pytest.mark.parametrize("sampler", LINE, ids=name)
+def test_most_hidden_is_the_most_that_is_hidden(sampler):
+    for n in (2, 3, 7):
+        most = int((~sampler.masks(n, list(range(sampler.count(n))), 5)).sum(1).max())
+        assert sampler.most_hidden in (None, most)
+    assert (Pairs().most_hidden, Singles().most_hidden, RandomMasks(3).most_hidden) == (2, 1, None)
+
+
 @pytest.mark.parametrize("sampler", [Pairs(), KeepWindows(1), HideWindows(1), HideWindows(4)], ids=name)
 def test_one_token_has_only_the_clean_variant(sampler):
     assert sampler.count(1) == 1

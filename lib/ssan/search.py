@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from ssan.accel.image_stages import StageScorer
 from ssan.accel.prefix_lstm import PrefixScorer
 from ssan.accel.softmax_pooling import PoolingScorer
 from ssan.batch import Batch
@@ -28,7 +29,7 @@ from ssan.surrogates import Surrogates, concatenate
 # Examples worked on together; selectors keep their running state for this many.
 GROUP = 256
 # Faster ways to the same scores, each for some models and regions.
-FAST_SCORERS = (PrefixScorer, PoolingScorer)
+FAST_SCORERS = (PrefixScorer, PoolingScorer, StageScorer)
 
 
 def find_surrogates(

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 
 def whole(name: str, value, at_least: int) -> None:
+    """Raise a ValueError unless `value` is a whole number of at least `at_least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
         raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+
+
+def pair(name: str, value, at_least: int = 1) -> None:
+    """Raise a ValueError unless `value` is (rows, columns), both whole numbers of at least `at_least`."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"{name} must be (rows, columns), got {value!r}")
+    for side in value:
+        whole(name, side, at_least)
 
 
 def _integers(name: str, value, device: torch.device | None = None) -> Tensor:
@@ -43,7 +53,13 @@ class Variants:
 
 
 class Sampler(ABC):
-    """Numbers the variants of an input; variant 0 is always the clean input."""
+    """Numbers the variants of an input; variant 0 is always the clean input.
+
+    Attributes:
+        most_hidden: how many regions a variant hides at most, or None where that is not known.
+    """
+
+    most_hidden: ClassVar[int | None] = None
 
     @abstractmethod
     def variants_of(self, n: int | Tensor) -> int | Tensor:

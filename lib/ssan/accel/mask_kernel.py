@@ -18,7 +18,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ssan.accel.fused_masks import Plan
-from ssan.samplers import LATTICE_BITS
+from ssan.samplers.rise import LATTICE_BITS
 
 # Without fused multiply-adds every operation rounds by itself, as in torch. With eight warps a thread has 16 elements
 # of a tile, which needs 102 to 127 registers on sm_80 and spills none (the compiler's report).

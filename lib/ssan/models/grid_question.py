@@ -12,6 +12,7 @@ from ssan.data.pixels import ImageSplit, as_float
 from ssan.data.task import Split
 from ssan.models.attention import Output, evaluating
 from ssan.models.cnn import GridCNN, cells, checked_image
+from ssan.models.stages import ImageStages
 from ssan.regions import Encoded
 
 # Features of a training split beyond this are not kept in memory.
@@ -130,6 +131,12 @@ class GridQuestionModel(nn.Module):
             ]
         return dataclasses.replace(split, features=torch.cat(parts))
 
+    def image_stages(self) -> ImageStages | None:
+        """The parts of `encode`, for searches that share them; None with a CNN that is not made of layers."""
+        if type(self.cnn) is not GridCNN:
+            return None
+        return ImageStages(self.cnn.layers, self._placed, lambda batch: self.question(batch)[0])
+
     def _encode(self, batch: Batch) -> tuple[Encoded, Tensor | None]:
         features, made = batch.features, (self.centres.shape[0], self.feature_dim)
         if features is None:
@@ -141,8 +148,10 @@ class GridQuestionModel(nn.Module):
 
     def _look(self, image: Tensor) -> Tensor:
         with torch.no_grad():
-            features = cells(self.cnn(image))
-        return torch.cat([features, self.centres.expand(len(features), -1, -1)], dim=-1)
+            return self._placed(self.cnn(image))
+
+    def _placed(self, maps: Tensor) -> Tensor:
+        return torch.cat([cells(maps), self.centres.expand(len(maps), -1, -1)], dim=-1)
 
 
 def cell_centres(grid: tuple[int, int]) -> Tensor:

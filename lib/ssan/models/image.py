@@ -14,6 +14,7 @@ from ssan.models.abn import AttentionBranchNetwork
 from ssan.models.attention import Output
 from ssan.models.cnn import as_grid, cells, checked_image, convolution, halvings, mass_on_grid
 from ssan.models.ran import ResidualAttentionNetwork
+from ssan.models.stages import ImageStages
 from ssan.regions import Encoded
 from ssan.seeding import seeded
 
@@ -77,6 +78,12 @@ class AttentionPoolingCNN(nn.Module):
             maps.append(x)
         chosen = maps[::-1][: len(self.local_dims)]
         return Encoded(torch.cat([cells(F.pixel_unshuffle(x, 1 << k)) for k, x in enumerate(chosen)], dim=-1))
+
+    def image_stages(self) -> ImageStages | None:
+        """The parts of `encode`, for searches that share them; None with several scales, which read layers between."""
+        if len(self.local_dims) > 1:
+            return None
+        return ImageStages(nn.Sequential(*self.levels), cells, lambda _: None)
 
     def attend(self, encoded: Encoded) -> Output:
         """Logits (B, C), attention (B, R) or, with several scales, (B, scales, R)."""
