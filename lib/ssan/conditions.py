@@ -42,8 +42,8 @@ class Target:
         selector: what makes a surrogate of the variants, see `ssan.selectors`.
         score: what variants are judged by, see `ssan.search`.
         teachers: how many nets are averaged in every round.
-        augmented: the baselines that teach the first round were trained on inputs with regions hidden at random, by the
-            same masks as the search uses, so that masked inputs are nothing new to them.
+        augmented: teachers and students are trained on inputs with regions hidden at random, by the same masks as the
+            search uses, so that masked inputs are nothing new to them.
         sampler: which masks are tried; None takes the study's.
         fill: what hidden cells of an image show; None takes the task's.
         change: `shuffled` (dealt to other examples) or `inverted`, done to the last round's targets; or None.

@@ -25,11 +25,12 @@ class Plan:
     settings: Settings
     conditions: tuple[str, ...]
     seeds: tuple[int, ...]
+    starts: tuple[str, ...] = ("scratch", "continued")
 
     @property
     def units(self) -> list[tuple[str, str]]:
         """(condition, start) of every row of one seed, baseline first."""
-        return [(name, start) for name in self.conditions for start in condition(name).starts]
+        return [(name, start) for name in self.conditions for start in condition(name).starts if start in self.starts]
 
 
 def profile_name(profile: str | None = None) -> str:
@@ -78,7 +79,7 @@ def plan(task: str, profile: str | None = None) -> Plan:
 
 def _plans() -> dict[str, Plan]:
     """The full study."""
-    seeds = tuple(range(100, 110))
+    seeds, scratch = tuple(range(100, 110)), ("scratch",)
     shapes = Settings("shapes", 500, _WINDOWS, _SHAPES, weight=0.3, task_options=_ONE_OBJECT)
     fashion = Settings("cluttered_fashion", 1000, _WINDOWS, _FASHION, weight=0.3)
     few = ("baseline", "supervised_best", "supervised_ridge", "self", "oracle")
@@ -90,12 +91,14 @@ def _plans() -> dict[str, Plan]:
         # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
         "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
-        "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds),
-        "cluttered_fashion": Plan(fashion, ALL_IMAGE_CONDITIONS, seeds),
+        "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
+        "cluttered_fashion": Plan(fashion, ALL_IMAGE_CONDITIONS, seeds, scratch),
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
-        "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4]),
+        "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4], scratch),
         # Two hops, and questions that relate objects.
-        "shapes_san": Plan(other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:6]),
-        "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:3]),
+        "shapes_san": Plan(
+            other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:6], scratch
+        ),
+        "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:3], scratch),
     }

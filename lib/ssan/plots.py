@@ -276,3 +276,11 @@ def image_map(image: np.ndarray, weights: np.ndarray | None = None, grid: tuple[
     ax.set_xticks([])
     ax.set_yticks([])
     return ax
+
+
+def outline(ax: Axes, box: tuple[float, float, float, float]) -> None:
+    """Dash the outline of a box (x0, y0, x1, y1), in pixels, on an `image_map`."""
+    x0, y0, x1, y1 = box
+    for colour, style in (("black", "-"), ("white", (0, (2, 2)))):
+        patch = mpl.patches.Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, ec=colour, lw=1.2, ls=style)
+        ax.add_patch(patch)

@@ -42,7 +42,7 @@ def teachers(one: Experiment, of: Target) -> tuple[str, list[nn.Module]]:
         name = f"{'augmented' if of.augmented else 'baseline'}-x{of.teachers}"
         return name, [one.baseline(k, augmented=of.augmented) for k in range(of.teachers)]
     before = dataclasses.replace(of, rounds=of.rounds[:-1], change=None)
-    student = Condition("student", before, starts=("scratch",))
+    student = Condition("student", before, starts=("scratch",), augment=of.augmented)
     supervision = one.supervision(make_target(one, before), one.settings.weight)
     nets = [one.net(f"student-{k}", one.seed + 1000 * k, supervision, of=student) for k in range(of.teachers)]
     return f"students of {before}", nets

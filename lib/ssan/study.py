@@ -26,6 +26,7 @@ from ssan.conditions import condition
 from ssan.data.task import Task
 from ssan.experiment import Experiment, Settings
 from ssan.gallery import surrogate_rows, text_examples
+from ssan.gallery_images import image_examples, surrogate_images
 from ssan.plans import MAIN_TASKS, PROFILES, Plan, plan, profile_name
 from ssan.report import report
 
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
+# Tasks of which single examples are shown in figures.
+GALLERIES = ("trec", "movie", "shapes", "cluttered_fashion")
+
 # Task -> (module and function that load it, module whose `make_model` makes its models).
 TASKS = {
     "trec": ("ssan.data.text", "text_task", "ssan.models.text"),
@@ -142,18 +146,21 @@ def run(
         rows = pd.DataFrame([row for seed in sorted(found) for row in found[seed]])
         write_atomically(results / profile / f"{task}.csv", rows.to_csv(index=False).encode())
         tables.append(rows)
-        if "supervised_best" in plans[task].conditions:
+        if task in GALLERIES and "supervised_best" in plans[task].conditions:
             _write_gallery(experiment(plans[task], plans[task].seeds[0], profile, runs), results / profile)
     return pd.concat(tables, ignore_index=True)
 
 
 def _write_gallery(one: Experiment, folder: Path) -> None:
     """Rows of single examples for the figures, from the first seed; the nets are there already."""
-    if one.train_batch.image is not None:
-        return
-    shown = [("supervised_best", "continued"), ("supervised_importance", "continued")]
     name = one.task.name
-    for kind, rows in (("examples", text_examples(one, shown)), ("surrogates", surrogate_rows(one))):
+    if one.train_batch.image is None:
+        shown = [("supervised_best", "continued"), ("supervised_importance", "continued")]
+        kinds = {"examples": text_examples(one, shown), "surrogates": surrogate_rows(one)}
+    else:
+        shown = [("supervised_best", "scratch"), ("supervised_ridge", "scratch")]
+        kinds = {"images": image_examples(one, shown), "variants": surrogate_images(one)}
+    for kind, rows in kinds.items():
         write_atomically(folder / f"{name}_{kind}.csv", rows.to_csv(index=False).encode())
 
 
