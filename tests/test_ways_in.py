@@ -94,3 +94,11 @@ def test_binder_fetches_data_that_there_are(tmp_path):
     assert (ROOT / script).is_file()
     assert names
     assert set(names) <= set(DATA_SETS)
+
+
+def test_pictures_in_the_readme_say_what_they_show():
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)\s]+)", (ROOT / "README.md").read_text())
+    assert pictures
+    for words, path in pictures:
+        assert len(words.split()) >= 5, f"{path} needs words for readers who cannot see it, it has {words!r}"
+        assert (ROOT / path).is_file(), path
