@@ -29,6 +29,16 @@ def _length(words: str, size: int, bold: bool) -> float:
     return _font(size, bold).getlength(words)
 
 
+@functools.lru_cache(maxsize=4096)
+def _letters(words: str, size: int, bold: bool) -> tuple[Image.Image, int, int]:
+    """Words as a mask, and where it lies seen from the left end of their middle line: a picture repeats its words."""
+    font = _font(size, bold)
+    left, top, right, bottom = font.getbbox(words, anchor="lm")
+    mask = Image.new("L", (max(1, right - left), max(1, bottom - top)))
+    ImageDraw.Draw(mask).text((-left, -top), words, fill=255, font=font, anchor="lm")
+    return mask, left, top
+
+
 @functools.cache
 def palette(name: str) -> np.ndarray:
     """(256, 3) uint8, a colour map of matplotlib."""
@@ -72,12 +82,13 @@ class Canvas:
         size: float = SIZE,
         colour: str | tuple[int, ...] = INK,
         *,
-        anchor: str = "lm",
+        align: str = "left",
         bold: bool = False,
     ) -> None:
-        """Write `words`; of the `anchor`'s letters the first is l, m or r, the second a (top), m or s (baseline)."""
-        at = (x * self.scale, y * self.scale)
-        self._draw.text(at, words, fill=colour, font=_font(self._type(size), bold), anchor=anchor)
+        """Write `words` with their middle line at `y`, and their left end, centre or right end at `x`."""
+        mask, left, top = _letters(words, self._type(size), bold)
+        x -= self.length(words, size, bold) * {"left": 0, "centre": 0.5, "right": 1}[align]
+        self._image.paste(colour, (self._at(x) + round(left), self._at(y) + round(top)), mask)
 
     def box(self, x: float, y: float, width: float, height: float, fill=None, outline=None, line: float = 1) -> None:
         """A rectangle."""

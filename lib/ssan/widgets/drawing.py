@@ -143,8 +143,8 @@ def histogram(
     for tick in MaxNLocator(6).tick_values(low, high):
         if low <= tick <= high:
             canvas.line(place(tick), bottom, place(tick), bottom + 4, INK)
-            canvas.text(place(tick), bottom + 11, f"{tick:g}", 11, FAINT, anchor="mm")
-    canvas.text(x + width / 2, bottom + 27, of, 11, FAINT, anchor="mm")
+            canvas.text(place(tick), bottom + 11, f"{tick:g}", 11, FAINT, align="centre")
+    canvas.text(x + width / 2, bottom + 27, of, 11, FAINT, align="centre")
     for (label, value), colour, level in zip(marks.items(), (ORANGE, BLUE), (0, 1), strict=False):
         at = place(value)
         canvas.line(at, y + 14 * level + 8, at, bottom, colour, 2)
@@ -178,7 +178,7 @@ def bars(
     room = width - wide - 44
     for k, name in enumerate(names):
         top = y + k * BAR_HEIGHT
-        canvas.text(x + wide - 8, top + BAR_HEIGHT / 2 - 2, name, anchor="rm", bold=k == truth)
+        canvas.text(x + wide - 8, top + BAR_HEIGHT / 2 - 2, name, align="right", bold=k == truth)
         canvas.line(x + wide, top, x + wide, top + BAR_HEIGHT - 4, LINE)
         for value, down, colour in ((before[k], 0, "#8c8c8c"), (after[k], 10, BLUE)):
             canvas.box(x + wide, top + down, max(1.0, room * float(value)), 8, fill=colour)

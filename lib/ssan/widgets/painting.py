@@ -164,7 +164,7 @@ def _text(found: Painted, names: list[str], probability: np.ndarray, truth: int,
     masks = (None, found.kept.numpy())
     for k, (caption, kept) in enumerate(zip(("all words", "these words"), masks, strict=True)):
         y = 8 + k * row
-        canvas.text(88, y + 11, caption, 12, anchor="rm", bold=k == 1)
+        canvas.text(88, y + 11, caption, 12, align="right", bold=k == 1)
         drawing.sentence(canvas, 98, y, lines, found.attention[k].double().numpy(), top, kept)
     y = 2 * row + 22
     drawing.scale_bar(canvas, 10, y, 250, top, "Blues")

@@ -107,7 +107,7 @@ def _of_text(found: Explored) -> bytes:
 
     def put(caption: str, weights: torch.Tensor, kept: np.ndarray | None = None, bold: bool = False) -> None:
         nonlocal y
-        canvas.text(left - 10, y + drawing.LINE_HEIGHT / 2, caption, 12, anchor="rm", bold=bold)
+        canvas.text(left - 10, y + drawing.LINE_HEIGHT / 2, caption, 12, align="right", bold=bold)
         drawing.sentence(canvas, left, y, lines, weights.double().numpy(), top, kept)
         y += row
 
@@ -152,7 +152,7 @@ def _of_images(found: Explored) -> bytes:
         looked = drawing.with_map(picture, found.shown_attention[k].numpy(), grid, top)
         if found.regions.on_features:
             picture = drawing.with_hidden(picture, found.kept[index].numpy(), grid)
-        canvas.text(x + THUMB / 2, y + 8, caption, 11, anchor="mm")
+        canvas.text(x + THUMB / 2, y + 8, caption, 11, align="centre")
         canvas.paste(x, y + 18, picture, THUMB)
         canvas.paste(x, y + 22 + THUMB, looked, THUMB)
     return canvas.png()
