@@ -1,5 +1,6 @@
 """What all widgets share: one picture, errors that are told and raised, changes drawn once."""
 
+import base64
 import io
 
 import ipywidgets as widgets
@@ -111,10 +112,11 @@ def test_errors_of_buttons_are_kept_too():
 def test_the_figure_is_the_picture_with_its_text():
     panel = Counting()
     figure = panel.figure()
-    assert np.array_equal(pixels(figure.data), pixels(panel.png))
-    data, metadata = figure._repr_mimebundle_()
-    assert list(data) == ["image/png"]
-    assert metadata["image/png"]["alt"] == "1 & its double"
+    assert np.array_equal(pixels(figure.png), pixels(panel.png))
+    data, metadata = figure._repr_mimebundle_(include=None)
+    assert base64.b64decode(data["image/png"]) == figure.png
+    assert data["text/plain"] == metadata["image/png"]["alt"] == "1 & its double"
+    assert metadata["image/png"]["width"] == 200
     assert panel.said == "1 & its double"
     assert ">1 &amp; its double<" in panel.summary.value
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import ipywidgets as widgets
 import PIL.Image
-from IPython.display import Image
 
 W = TypeVar("W", bound=widgets.Widget)
 P = TypeVar("P", bound="Panel")
@@ -33,6 +34,25 @@ def task_menu(names: Iterable[str]) -> widgets.Dropdown:
 def example_slider(n: int) -> widgets.IntSlider:
     """Which of `n` examples."""
     return control(widgets.IntSlider, "Example", "Which example", value=0, min=0, max=n - 1)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture for a page that is read without a kernel; notebooks show it when a cell ends with it.
+
+    Attributes:
+        png: the file.
+        width: in pixels of a plain screen.
+        alt: what it shows, in words.
+    """
+
+    png: bytes
+    width: int
+    alt: str
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict[str, str], dict[str, dict[str, object]]]:
+        data = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.alt}
+        return data, {"image/png": {"width": self.width, "alt": self.alt}}
 
 
 class Panel:
@@ -148,13 +168,13 @@ class Panel:
         """The picture as it is now."""
         return bytes(self.picture.value)
 
-    def figure(self) -> Image:
+    def figure(self) -> Picture:
         """The picture as it is now, for pages that are read without a kernel; its alternative text is the summary."""
         # 256 colours are enough for these pictures, and a stored notebook is to stay small.
         small = io.BytesIO()
         picture = PIL.Image.open(io.BytesIO(self.png)).convert("RGB")
         picture.quantize(256, PIL.Image.Quantize.MAXCOVERAGE).save(small, "PNG", optimize=True)
-        return Image(data=small.getvalue(), format="png", width=self._width, alt=self.said)
+        return Picture(small.getvalue(), self._width, self.said)
 
     def _repr_mimebundle_(self, **options: object) -> dict[str, object]:
         return self.box._repr_mimebundle_(**options) | {"text/plain": self._fallback}
