@@ -60,3 +60,11 @@ def test_the_table_shows_the_rows_numbers():
 def test_metrics_without_values_are_left_out():
     rows = study({}).assign(faithfulness=np.nan, pointing=0.5)
     assert report.metrics_in(rows) == ["accuracy", "pointing"]
+
+
+def test_the_recovered_gain_is_printed_where_there_is_an_oracle():
+    rows = study({"supervised_ridge/scratch": 0.15, "oracle/scratch": 0.2})
+    text = report.table(rows, "accuracy")
+    line = next(line for line in text.splitlines() if line.startswith("supervised_ridge"))
+    assert "0.7" in line.split("]")[-2]
+    assert "recovered" not in report.table(study({"self/scratch": 0.1}), "accuracy")

@@ -113,3 +113,33 @@ def test_a_table_of_the_baseline_alone_has_no_differences():
     table = statistics.compare(rows(0)[lambda r: r["condition"] == "baseline"], "accuracy")
     assert table["n"].tolist() == [8]
     assert table[["difference", "low", "high", "p", "holm"]].isna().all(axis=None)
+
+
+def test_effect_sizes_by_hand():
+    assert statistics.effect_size([1.0, 2.0, 3.0]) == pytest.approx(2.0)
+    assert np.isnan(statistics.effect_size([1.0]))
+    assert np.isnan(statistics.effect_size([2.0, 2.0]))
+
+
+def test_tables_with_an_oracle_say_what_is_recovered():
+    rng = np.random.default_rng(3)
+    rows = []
+    for seed in range(8):
+        base = rng.normal(0.5, 0.05)
+        for condition, gain in {"baseline": 0.0, "supervised_ridge": 0.3, "oracle": 0.4}.items():
+            named = {"task": "t", "condition": condition, "start": "scratch", "seed": seed}
+            rows.append(named | {"accuracy": base + gain + rng.normal(0, 0.01)})
+    rows = pd.DataFrame(rows)
+    found = statistics.compare(rows, "accuracy")
+    values = statistics.by_seed(rows, "accuracy")
+    expected = statistics.recovered_gain(
+        *(values[f"{name}/scratch"].to_numpy() for name in ("supervised_ridge", "baseline", "oracle"))
+    )
+    line = found.loc["supervised_ridge/scratch"]
+    assert (line["recovered"], line["recovered_low"], line["recovered_high"]) == pytest.approx(expected)
+    assert line["recovered"] == pytest.approx(0.75, abs=0.05)
+    assert np.isnan(found.loc["oracle/scratch", "recovered"])
+    assert line["boot_low"] < line["difference"] < line["boot_high"]
+    assert line["effect"] > 5
+    without = statistics.compare(rows[rows["condition"] != "oracle"], "accuracy")
+    assert "recovered" not in without

@@ -6,6 +6,8 @@ import dataclasses
 import os
 from dataclasses import dataclass
 
+from ssan import ablations
+from ssan.ablations import Variation
 from ssan.conditions import ALL_IMAGE_CONDITIONS, FULL_ONLY, TEXT_CONDITIONS, condition
 from ssan.experiment import Settings
 from ssan.samplers import HideWindows, Pairs
@@ -20,17 +22,32 @@ MAIN_TASKS = ("movie", "shapes", "cluttered_fashion")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a profile runs of one task."""
+    """What a profile runs of one task.
+
+    Attributes:
+        settings: what all rows share.
+        conditions: the names of what is compared.
+        seeds: one row each of every condition and start.
+        starts: conditions that know others are run from these alone.
+        variations: ablations, run after the conditions.
+    """
 
     settings: Settings
     conditions: tuple[str, ...]
     seeds: tuple[int, ...]
     starts: tuple[str, ...] = ("scratch", "continued")
+    variations: tuple[Variation, ...] = ()
 
     @property
     def units(self) -> list[tuple[str, str]]:
         """(condition, start) of every row of one seed, baseline first."""
         return [(name, start) for name in self.conditions for start in condition(name).starts if start in self.starts]
+
+    def of_size(self, n_train: int | None) -> Plan:
+        """The same plan with another number of training examples; None leaves it."""
+        if n_train is None:
+            return self
+        return dataclasses.replace(self, settings=dataclasses.replace(self.settings, n_train=n_train))
 
 
 def profile_name(profile: str | None = None) -> str:
@@ -74,7 +91,8 @@ def plan(task: str, profile: str | None = None) -> Plan:
         return dataclasses.replace(full, conditions=few, seeds=full.seeds[:3])
     train = dataclasses.replace(full.settings.train, epochs=2)
     small = dataclasses.replace(full.settings, n_train=60, train=train, n_quality=40)
-    return dataclasses.replace(full, settings=small, conditions=few, seeds=full.seeds[:2])
+    tried = full.variations[::12]
+    return dataclasses.replace(full, settings=small, conditions=few, seeds=full.seeds[:2], variations=tried)
 
 
 def _plans() -> dict[str, Plan]:
@@ -93,6 +111,9 @@ def _plans() -> dict[str, Plan]:
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
         "cluttered_fashion": Plan(fashion, ALL_IMAGE_CONDITIONS, seeds, scratch),
+        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:4], scratch, _varied(_WINDOWS.grid)),
+        "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:3], scratch, _varied_less()),
+        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:4], scratch, _varied(None)),
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
         "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4], scratch),
@@ -102,3 +123,20 @@ def _plans() -> dict[str, Plan]:
         ),
         "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:3], scratch),
     }
+
+
+def _varied(grid: tuple[int, int] | None) -> tuple[Variation, ...]:
+    """Every axis; on images and the fill and the size of the training set too."""
+    found = ablations.losses() + ablations.selectors() + ablations.scores() + ablations.masks(grid)
+    found += ablations.teaching()
+    if grid is not None:
+        names = ("baseline", "self", "supervised_ridge", "oracle")
+        found += ablations.fills() + ablations.sizes((125, 250, 1000, 2000), names)
+    return tuple(found)
+
+
+def _varied_less() -> tuple[Variation, ...]:
+    """The axes that image classification may answer differently, with one weight a loss."""
+    weights = {name: own[1:2] for name, own in ablations.LOSS_WEIGHTS.items()}
+    found = ablations.losses(weights) + ablations.selectors() + ablations.fills()
+    return tuple(found + [cell for cell in ablations.masks((8, 8)) if cell.axis == "masks"])

@@ -75,7 +75,7 @@ def make_model(settings: Settings, task: Task, seed: int) -> torch.nn.Module:
 def experiment(of: Plan, seed: int, profile: str, runs: Path = ROOT / "runs", device: str = "auto") -> Experiment:
     """One seed of a plan, with its folder under `runs`."""
     task = load_task(of.settings, seed)
-    folder = runs / profile / f"{of.settings.task}-{config_hash(of.settings)}" / f"seed-{seed}"
+    folder = _folder(of, profile, runs) / f"seed-{seed}"
     return Experiment(of.settings, seed, task, functools.partial(make_model, of.settings), folder, device)
 
 
@@ -83,19 +83,40 @@ def run_seed(of: Plan, seed: int, profile: str, runs: Path, device: str = "auto"
     """All rows of one seed, in order; those made before are read."""
     # More threads than one gain nothing on models this small, and two seeds run side by side.
     torch.set_num_threads(1)
-    one = experiment(of, seed, profile, runs, device)
     parent = multiprocessing.parent_process()
-    rows = []
+    one, rows = experiment(of, seed, profile, runs, device), []
+    others: dict[int, Experiment] = {}
     for name, start in of.units:
-        if parent is not None and not parent.is_alive():
-            raise SystemExit("the study was ended; its workers end with it")
+        _end_with(parent)
         rows.append(one.row(name, start, profile))
+    for cell in of.variations:
+        _end_with(parent)
+        where = one
+        if cell.n_train is not None:
+            if cell.n_train not in others:
+                others[cell.n_train] = experiment(of.of_size(cell.n_train), seed, profile, runs, device)
+            where = others[cell.n_train]
+        rows.append(where.row(cell.condition, cell.start, profile, axis=cell.axis, value=cell.value))
     return rows
 
 
+def _end_with(parent) -> None:
+    if parent is not None and not parent.is_alive():
+        raise SystemExit("the study was ended; its workers end with it")
+
+
+def _folder(of: Plan, profile: str, runs: Path) -> Path:
+    return runs / profile / f"{of.settings.task}-{config_hash(of.settings)}"
+
+
 def _rows_made(of: Plan, profile: str, runs: Path) -> int:
-    folder = runs / profile / f"{of.settings.task}-{config_hash(of.settings)}"
-    return sum((folder / f"seed-{seed}" / "rows" / f"{n}-{s}.json").exists() for seed in of.seeds for n, s in of.units)
+    cells = [(of, name, start) for name, start in of.units]
+    cells += [(of.of_size(cell.n_train), cell.condition.name, cell.start) for cell in of.variations]
+    return sum(
+        any((_folder(own, profile, runs) / f"seed-{seed}" / "rows").glob(f"{name}-{start}-*.json"))
+        for seed in of.seeds
+        for own, name, start in cells
+    )
 
 
 def run(
@@ -122,7 +143,7 @@ def run(
     """
     profile = profile_name(profile)
     plans = {task: plan(task, profile) for task in tasks}
-    total = sum(len(of.units) * len(of.seeds) for of in plans.values())
+    total = sum((len(of.units) + len(of.variations)) * len(of.seeds) for of in plans.values())
     with (
         tqdm(total=total, unit="row", disable=not show_progress) as bar,
         ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
