@@ -196,6 +196,9 @@ def test_rise_cell_means_are_means_of_pixels(size, grid):
     assert cells.dtype == torch.float32
     assert torch.allclose(cells.double(), pooled, rtol=0, atol=2e-7)
     assert (cells[0] == 1).all()
+    both = sampler.shades(size, grid, index, 8)
+    assert torch.equal(both[0].double(), pixels)
+    assert torch.equal(both[1], cells)
 
 
 def test_rise_on_a_line_is_linear_interpolation():

@@ -155,16 +155,17 @@ class ImageGrid:
         own, places = rows.unique(return_inverse=True)
         image, names, size = source.image[own], batch.ids[rows], tuple(source.image.shape[-2:])
         fill, smooth = self.filling(image), hasattr(sampler, "pixel_masks")
-        if smooth:
+        pixels = None
+        if not smooth:
+            masks = _masks(self, batch, rows, indices, sampler, self.grid[0] * self.grid[1])
+        elif image.is_cuda and serves(sampler):
             masks = sampler.cell_means(size, self.grid, indices, names)
         else:
-            masks = _masks(self, batch, rows, indices, sampler, self.grid[0] * self.grid[1])
-        # The kernel draws masks faster than memory holds them; the plain path would draw those of cells a second time.
-        if serves(sampler) and (smooth or image.is_cuda):
+            pixels, masks = sampler.shades(size, self.grid, indices, names)
+        if image.is_cuda and serves(sampler):  # the kernel draws masks faster than memory holds them
             painted = masked_variants(image, fill, places, indices, batch.ids[own], sampler, self.grid)
         else:
-            pixels = sampler.pixel_masks(size, indices, names) if smooth else enlarge(masks, self.grid, size)
-            painted = paint(image, fill, places, pixels)
+            painted = paint(image, fill, places, enlarge(masks, self.grid, size) if pixels is None else pixels)
         return source.replace(image=None).select(rows).replace(image=painted), masks
 
 

@@ -36,10 +36,13 @@ def check_seed(seed: int) -> int:
 
 
 def _multiply(constant: int, word: Tensor) -> tuple[Tensor, Tensor]:
-    """High and low word of a 32 x 32 bit product, in halves so that int64 never overflows."""
-    low = constant * (word & 0xFFFF)
-    rest = constant * (word >> 16) + (low >> 16)
-    return rest >> 16, ((rest & 0xFFFF) << 16) | (low & 0xFFFF)
+    """High and low word of the 64 bits of constant x word, for a constant of at least 2**31.
+
+    With constant - 2**32, which is of 31 bits and a sign, the product fits into int64: its low word is the same, and
+    what its high word lacks is `word`.
+    """
+    product = (constant - 2**32) * word
+    return (product >> 32) + word, product & WORD
 
 
 def philox(

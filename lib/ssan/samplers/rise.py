@@ -23,10 +23,11 @@ def lattice_positions(cells: int, n: int | Tensor, places: Tensor) -> Tensor:
 
 def _interpolate(nodes: Tensor, position: Tensor) -> Tensor:
     """Linear interpolation of `nodes` (M, K, …) at fixed-point positions (M, L): (M, L, …), without rounding."""
-    node = position >> LATTICE_BITS
+    each = torch.arange(len(nodes), device=nodes.device)[:, None] * nodes.shape[1]
+    node, flat = ((position >> LATTICE_BITS) + each).flatten(), nodes.flatten(0, 1)
     rest = (position & ((1 << LATTICE_BITS) - 1)).to(torch.float32) * 0.5**LATTICE_BITS
-    each = torch.arange(len(nodes), device=nodes.device)[:, None]
-    return torch.lerp(nodes[each, node], nodes[each, node + 1], rest.view(*rest.shape, *[1] * (nodes.dim() - 2)))
+    low, high = (flat.index_select(0, own).view(*position.shape, *nodes.shape[2:]) for own in (node, node + 1))
+    return torch.lerp(low, high, rest.view(*rest.shape, *[1] * (nodes.dim() - 2)))
 
 
 @dataclass(frozen=True)
@@ -120,12 +121,26 @@ class Rise(Sampler):
         Raises:
             ValueError: on an index that does not exist, an empty image, or a grid that does not divide it.
         """
+        return self._means(self._field(size, grid, indices, example_id), grid)
+
+    def shades(
+        self, size: tuple[int, int], grid: tuple[int, int], indices: Tensor | list[int] | int, example_id: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`pixel_masks` (M, H, W) and `cell_means` (M, rows x columns), drawn once for both. Arguments as of these."""
+        field = self._field(size, grid, indices, example_id)
+        return _interpolate(*field), self._means(field, grid)
+
+    def _field(self, size, grid, indices, example_id) -> tuple[Tensor, Tensor]:
+        """What `_columns` gives, once the grid is known to divide the image."""
         pair("grid", tuple(grid))
         ids, index = self._of_images(size, indices, example_id)
         if size[0] % grid[0] or size[1] % grid[1]:
             raise ValueError(f"a grid of {grid[0]}x{grid[1]} cells does not divide a {size[0]}x{size[1]} image")
+        return self._columns(size, ids, index)
+
+    def _means(self, field: tuple[Tensor, Tensor], grid: tuple[int, int]) -> Tensor:
         # Interpolation is linear in the nodes, so that rows and columns can be averaged one after the other.
-        half, rows = self._columns(size, ids, index)
+        half, rows = field
         half = half.unflatten(2, (grid[1], -1)).mean(-1)
         return _interpolate(half, rows).unflatten(1, (grid[0], -1)).mean(2).flatten(1)
 
