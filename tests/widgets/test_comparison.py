@@ -38,6 +38,7 @@ def test_the_text_says_counts_answers_and_change():
     assert "Number 1 of the 2 that are kept" in said
     assert "Answer: class 0, then class 0; probability of the truth 0.80, then 0.80." in said
     assert "share of attention that moved: 0.75." in said
+    assert "Number 2 of all 5: " in describe(made_up(), Browsing("all", 1))
     said = describe(made_up(), Browsing("broken", 0))
     assert "Answer: class 0, then class 1; probability of the truth 0.80, then 0.10." in said
 

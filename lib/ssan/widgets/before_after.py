@@ -25,7 +25,7 @@ class BeforeAfter(Panel):
         if not self.comparisons or len(self.comparisons) < len(comparisons):
             raise ValueError(f"expected comparisons of different names, got {[one.name for one in comparisons]}")
         self.models = control(
-            widgets.Dropdown, "Models", "Which two models are compared", options=tuple(self.comparisons), width="420px"
+            widgets.Dropdown, "Models", "Which two models are compared", options=tuple(self.comparisons), width="520px"
         )
         self.which = control(
             widgets.Dropdown,
