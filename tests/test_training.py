@@ -393,3 +393,18 @@ def test_frozen_parameters_stay():
     fit(model, text_task(), QUICK)
     assert torch.equal(model.embedding.weight, before["embedding.weight"])
     assert not torch.equal(model.lstm.weight_ih_l0, before["lstm.weight_ih_l0"])
+
+
+def test_one_may_look_after_every_epoch():
+    task, config = text_task(), TrainConfig(epochs=3, keep="last", validate=False)
+    seen = []
+    looked, plain = text_model(), text_model()
+
+    def look(epoch, model):
+        seen.append((epoch, predict(model, task.test, device="cpu")[0]))
+
+    fit(looked, task, config, device="cpu", after_epoch=look)
+    fit(plain, task, config, device="cpu")
+    assert [epoch for epoch, _ in seen] == [1, 2, 3]
+    assert torch.equal(seen[-1][1], predict(plain, task.test, device="cpu")[0])
+    assert not torch.equal(seen[0][1], seen[1][1])

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -118,6 +118,7 @@ def fit(
     device: str | torch.device = "auto",
     processes: Processes | None = None,
     show_progress: bool = False,
+    after_epoch: Callable[[int, nn.Module], None] | None = None,
 ) -> Fitted:
     """Train `model` in place: cross-entropy, plus the attention loss where there is supervision.
 
@@ -137,6 +138,7 @@ def fit(
             rounding, but for dropout, whose draws differ, and for batch statistics and losses over a batch (`coral`,
             `mmd_batch`), which are each process's own.
         show_progress: show a progress bar over epochs.
+        after_epoch: called with the number of epochs done and the model, after each of them; to look, not to touch.
 
     Raises:
         ValueError: if the training split is empty, the targets do not belong to it or do not fit the attention, the
@@ -164,6 +166,8 @@ def fit(
                 optimizer = _optimizer(model, config)
             losses = _epoch(model, replica, task, config, pulls, optimizer, order, epoch, device, processes)
             fitted.history.append({"epoch": epoch + 1, **losses})
+            if after_epoch is not None:
+                after_epoch(epoch + 1, model)
             if not config.validate:
                 continue
             valid = fitted.history[-1]["valid_accuracy"] = evaluate(model, task.valid, device=device)
