@@ -115,8 +115,9 @@ def describe(compared: Comparison, state: Browsing) -> str:
     looks = [quoted(_region(compared, row, int(one.argmax()))) for one in maps]
     answers = [compared.task.class_names[int(one[row].argmax())] for one in (compared.before, compared.after)]
     sure = [float(one[row, truth]) for one in (compared.before, compared.after)]
+    kind = f"all {n}" if state.which == "all" else f"the {n} that are {state.which}"
     return (
-        f"{of}. Number {state.place + 1} of {f'all {n}' if state.which == 'all' else f'the {n} that are {state.which}'}: "
+        f"{of}. Number {state.place + 1} of {kind}: "
         f"{says(compared.task, compared.batch, row)} Answer: {answers[0]}, then {answers[1]}; probability of the "
         f"truth {sure[0]:.2f}, then {sure[1]:.2f}. Looks most at {looks[0]}, then {looks[1]}; share of attention "
         f"that moved: {moved:.2f}."
