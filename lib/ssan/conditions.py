@@ -104,6 +104,11 @@ _SCRATCH = ("scratch",)
 _IMPORTANCE = Target(selector="importance", score="probability")
 _RIDGE_ROUNDS = (_SHARP, Round("product"))
 
+
+def _masked(rounds: tuple[Round, ...]) -> Target:
+    return Target(rounds, "ridge", teachers=3, augmented=True)
+
+
 CONDITIONS: dict[str, Condition] = {
     condition.name: condition
     for condition in (
@@ -113,10 +118,14 @@ CONDITIONS: dict[str, Condition] = {
         Condition("supervised_importance", _IMPORTANCE, role="method"),
         Condition("supervised_ridge", Target(_RIDGE_ROUNDS, "ridge"), _SCRATCH, role="method"),
         Condition("supervised_ridge_3", Target(_RIDGE_ROUNDS, "ridge", teachers=3), _SCRATCH, role="method"),
+        # Everyone, teachers, students and the net itself, trains on masked inputs; plain ridge targets in every round.
+        Condition("supervised_masked_3", _masked((_SHARP, _SHARP)), _SCRATCH, augment=True, role="method"),
+        Condition("supervised_masked_3x3", _masked((_SHARP, _SHARP, _SHARP)), _SCRATCH, augment=True, role="method"),
         Condition("self", Target((_LOOK,))),
         Condition("self_3", Target((_LOOK,), teachers=3), _SCRATCH),
         Condition("self_3_twice", Target((_LOOK, _LOOK), teachers=3), _SCRATCH),
-        Condition("augmented_self_3", Target((_LOOK,), teachers=3, augmented=True), _SCRATCH),
+        Condition("masked_self_3", _masked((_LOOK,)), _SCRATCH, augment=True),
+        Condition("masked_self_3_twice", _masked((_LOOK, _LOOK)), _SCRATCH, augment=True),
         # On text the targets that are dealt out are those of the selector that teaches something there, on images too.
         Condition("shuffled", Target(selector="importance", score="probability", change="shuffled")),
         Condition("shuffled_ridge", Target((_SHARP,), "ridge", change="shuffled"), _SCRATCH),
@@ -129,6 +138,7 @@ CONDITIONS: dict[str, Condition] = {
         Condition("ensemble_3", ensemble=3, starts=_SCRATCH),
         Condition("ensemble_7", ensemble=7, starts=_SCRATCH),
         Condition("oracle", Target((Round("oracle"),)), _SCRATCH, role="ceiling"),
+        Condition("masked_oracle", Target((Round("oracle"),)), _SCRATCH, augment=True, role="ceiling"),
     )
 }
 
@@ -151,10 +161,13 @@ ALL_IMAGE_CONDITIONS = (
     "supervised_best",
     "supervised_ridge",
     "supervised_ridge_3",
+    "supervised_masked_3",
+    "supervised_masked_3x3",
     "self",
     "self_3",
     "self_3_twice",
-    "augmented_self_3",
+    "masked_self_3",
+    "masked_self_3_twice",
     "shuffled_ridge",
     "random_variant",
     "uniform",
@@ -164,20 +177,25 @@ ALL_IMAGE_CONDITIONS = (
     "ensemble_3",
     "ensemble_7",
     "oracle",
+    "masked_oracle",
 )
 
 # Too much for a reader's machine: these are in the full study alone.
 FULL_ONLY = (
     "supervised_ridge_3",
+    "supervised_masked_3",
+    "supervised_masked_3x3",
     "self_3",
     "self_3_twice",
-    "augmented_self_3",
+    "masked_self_3",
+    "masked_self_3_twice",
     "uniform",
     "inverted",
     "inverted_ridge",
     "sharper",
     "ensemble_3",
     "ensemble_7",
+    "masked_oracle",
 )
 
 

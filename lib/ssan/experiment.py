@@ -233,8 +233,8 @@ class Experiment:
 
         Returns:
             The row: accuracies, attention quality on test, quality of the targets on training examples, and what it
-            cost: `trainings` and `searches` that it needed, those it shares with other conditions included, and the
-            `seconds` all of them took when they were made.
+            cost: `trainings` (of the usual length) and `searches` that it needed, those it shares with other conditions
+            included, and the `seconds` all of them took when they were made.
         """
         of = condition(name) if isinstance(name, str) else name
         self._needed.clear()
@@ -244,7 +244,8 @@ class Experiment:
         row: dict[str, object] = self.quality.of_model(net, self.task, self.device)
         if of.target is not None:
             row |= self.quality.of_targets(self.target(of.target), self.train_batch)
-        cost = {"trainings": len(needed) - searches, "searches": searches, "seconds": round(sum(needed.values()), 2)}
+        trainings = len(needed) - searches + (of.longer and start == "scratch")
+        cost = {"trainings": trainings, "searches": searches, "seconds": round(sum(needed.values()), 2)}
         return row | cost
 
     def row(self, name: str | Condition, start: str, profile: str, **named: object) -> dict[str, object]:

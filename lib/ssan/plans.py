@@ -99,7 +99,7 @@ def _plans() -> dict[str, Plan]:
     """The full study."""
     seeds, scratch = tuple(range(100, 110)), ("scratch",)
     shapes = Settings("shapes", 500, _WINDOWS, _SHAPES, weight=0.3, task_options=_ONE_OBJECT)
-    fashion = Settings("cluttered_fashion", 1000, _WINDOWS, _FASHION, weight=0.3)
+    fashion = Settings("cluttered_fashion", 1000, _WINDOWS, _FASHION, weight=0.3, task_options=(("n_test", 4000),))
     few = ("baseline", "supervised_best", "supervised_ridge", "self", "oracle")
 
     def other(settings: Settings, epochs: int, **changes) -> Settings:
