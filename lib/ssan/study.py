@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from ssan.checkpoint import config_hash, write_atomically
 from ssan.conditions import condition
 from ssan.data.task import Task
+from ssan.epochs import epoch_rows
 from ssan.experiment import Experiment, Settings
 from ssan.gallery import surrogate_rows, text_examples
 from ssan.gallery_images import image_examples, surrogate_images
@@ -168,19 +169,27 @@ def run(
         write_atomically(results / profile / f"{task}.csv", rows.to_csv(index=False).encode())
         tables.append(rows)
         if task in GALLERIES and "supervised_best" in plans[task].conditions:
-            _write_gallery(experiment(plans[task], plans[task].seeds[0], profile, runs), results / profile)
+            few = 3 if profile == "full" else 1
+            shown = [experiment(plans[task], seed, profile, runs) for seed in plans[task].seeds[:few]]
+            _write_gallery(shown, results / profile)
     return pd.concat(tables, ignore_index=True)
 
 
-def _write_gallery(one: Experiment, folder: Path) -> None:
-    """Rows of single examples for the figures, from the first seed; the nets are there already."""
+def _write_gallery(shown: list[Experiment], folder: Path) -> None:
+    """Rows of single examples of the first seed, and of single epochs of all: the targets are there already."""
+    one = shown[0]
     name = one.task.name
     if one.train_batch.image is None:
-        shown = [("supervised_best", "continued"), ("supervised_importance", "continued")]
-        kinds = {"examples": text_examples(one, shown), "surrogates": surrogate_rows(one)}
+        conditions = [("supervised_best", "continued"), ("supervised_importance", "continued")]
+        kinds = {"examples": text_examples(one, conditions), "surrogates": surrogate_rows(one)}
     else:
-        shown = [("supervised_best", "scratch"), ("supervised_ridge", "scratch")]
-        kinds = {"images": image_examples(one, shown), "variants": surrogate_images(one)}
+        conditions = [("supervised_best", "scratch"), ("supervised_ridge", "scratch")]
+        kinds = {"images": image_examples(one, conditions), "variants": surrogate_images(one)}
+    if len(shown) > 1:
+        ours = "supervised_importance" if one.train_batch.image is None else "supervised_ridge"
+        ceiling = [] if one.train_batch.boxes is None else ["oracle"]
+        names = ["baseline", "supervised_best", ours, *ceiling]
+        kinds["epochs"] = pd.concat([epoch_rows(each, names) for each in shown], ignore_index=True)
     for kind, rows in kinds.items():
         write_atomically(folder / f"{name}_{kind}.csv", rows.to_csv(index=False).encode())
 
