@@ -213,7 +213,8 @@ def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, fl
         rows: of one task, with columns `loss`, `weight`, `seed`, `accuracy` and `metric`; weight 0 is no supervision.
         metric: the quality of attention.
         label: what the axis calls it.
-        chosen: (loss, weight) to ring, with its seeds as small dots; None rings nothing.
+        chosen: (loss, weight) to ring, with its seeds as small dots; the other losses are drawn pale, their weights
+            left out. None rings nothing.
         ax: where to draw.
 
     Raises:
@@ -226,8 +227,10 @@ def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, fl
         _, ax = plt.subplots(figsize=(7.5, 4.2))
     for loss, (colour, sign) in zip(losses, LOSS_MARKS, strict=False):
         mean = rows[(rows["loss"] == loss) & (rows["weight"] > 0)].groupby("weight")[["accuracy", metric]].mean()
-        ax.plot(mean[metric], mean["accuracy"], sign + "-", color=colour, lw=1, ms=6, mec="white", label=loss)
-        for weight, point in mean.iterrows():
+        pale = chosen is not None and loss != chosen[0]
+        style = {"color": colour, "lw": 1, "ms": 6, "mec": "white", "alpha": 0.4 if pale else 1.0, "label": loss}
+        ax.plot(mean[metric], mean["accuracy"], sign + "-", **style)
+        for weight, point in () if pale else mean.iterrows():
             ax.annotate(f"{weight:g}", (point[metric], point["accuracy"]), (5, 4), textcoords="offset points", size=8)
     plain = rows[rows["weight"] == 0]
     if len(plain):

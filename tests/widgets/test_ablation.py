@@ -1,10 +1,12 @@
 """The loss explorer without widgets: means and differences of rows, and where its points lie."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ssan import plots
-from ssan.widgets.ablation import Choice, Drawer, check_rows, describe, losses_of, qualities, weights_of
+from ssan.ablations import LOSS_WEIGHTS, losses
+from ssan.widgets.ablation import Choice, Drawer, check_rows, describe, losses_of, of_study, qualities, weights_of
 from tests.widgets.subjects import ablation_rows, pixels
 
 
@@ -58,7 +60,9 @@ def test_points_are_means_and_the_chosen_one_is_ringed():
     assert np.allclose(lines["seeds of the ringed point"].get_ydata(), [0.6, 0.61, 0.62])
     ring = next(line for line in ax.lines if line.get_markersize() == 16)
     assert np.allclose(ring.get_xydata(), [[0.35, 0.61]])
-    assert [text.get_text() for text in ax.texts] == ["0.1", "1", "0.1", "1"]
+    assert [text.get_text() for text in ax.texts] == ["0.1", "1"]
+    assert lines["kl"].get_alpha() < lines["mse"].get_alpha() == 1
+    assert len(plots.trade_off(rows, "mass_in_box", "mass").texts) == 4
     plots.plt.close("all")
 
 
@@ -69,6 +73,36 @@ def test_losses_are_told_apart_by_sign_as_well_as_colour():
     many = ablation_rows(tasks=("shapes",), losses=[f"loss {k}" for k in range(17)])
     with pytest.raises(ValueError, match="17 losses are more than the 16"):
         plots.trade_off(many, "mass_in_box", "mass")
+
+
+def test_rows_of_the_study_are_understood():
+    rows = pd.DataFrame(
+        [
+            {"task": "shapes", "condition": "baseline", "seed": 100, "accuracy": 0.8, "mass_in_box": 0.3},
+            {"task": "shapes", "condition": "oracle", "seed": 100, "accuracy": 0.99, "mass_in_box": 0.9},
+            {"axis": "loss kl", "value": "0.3", "condition": "loss_kl=0.3", "accuracy": 0.9, "mass_in_box": 0.4},
+            {"axis": "loss mmd_batch", "value": "1000", "condition": "x", "accuracy": 0.7, "mass_in_box": 0.2},
+            {"axis": "selector", "value": "best", "condition": "selector=best", "accuracy": 0.81, "mass_in_box": 0.3},
+        ]
+    ).fillna({"task": "shapes", "seed": 100})
+    found = of_study(rows)
+    assert found[["loss", "weight", "accuracy"]].values.tolist() == [
+        ["none", 0.0, 0.8],
+        ["kl", 0.3, 0.9],
+        ["mmd_batch", 1000.0, 0.7],
+    ]
+    check_rows(found)
+    assert "minus no supervision +0.100 [one seed]" in describe(found, Choice("shapes", "kl", 0.3, "mass_in_box"))
+    with pytest.raises(ValueError, match="'axis'"):
+        of_study(ablation_rows())
+
+
+def test_every_loss_of_the_study_can_be_shown():
+    assert len(LOSS_WEIGHTS) <= len(plots.LOSS_MARKS)
+    variations = [cell for cell in losses() if cell.axis.startswith("loss ")]
+    assert {(cell.axis.removeprefix("loss "), float(cell.value)) for cell in variations} == {
+        (loss, weight) for loss, weights in LOSS_WEIGHTS.items() for weight in weights
+    }
 
 
 def test_rows_that_cannot_be_shown_are_refused():

@@ -29,6 +29,24 @@ class Choice:
     metric: str
 
 
+def of_study(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those rows of a study's ablations that vary the loss and its weight, and its unsupervised baseline as weight 0.
+
+    Args:
+        rows: as `ssan.study` writes them: `axis` names what was varied (`loss kl`), `value` says to what.
+
+    Raises:
+        ValueError: if these columns are missing.
+    """
+    if missing := [name for name in ("axis", "value", "condition") if name not in rows]:
+        raise ValueError(f"rows of ablations have the columns axis, value and condition, here {missing} are missing")
+    axis = rows["axis"].fillna("")
+    varied = rows[axis.str.startswith("loss ")]
+    names, weights = axis[varied.index].str.removeprefix("loss "), varied["value"].astype(float)
+    plain = rows[(axis == "") & (rows["condition"] == "baseline")]
+    return pd.concat([plain.assign(loss="none", weight=0.0), varied.assign(loss=names, weight=weights)])
+
+
 def check_rows(rows: pd.DataFrame) -> None:
     """Raise ValueError unless `rows` has what is needed: `COLUMNS` and at least one quality of attention."""
     missing = [name for name in COLUMNS if name not in rows]
@@ -98,7 +116,7 @@ class Drawer:
             self._ax.clear()
             chosen = (choice.loss, choice.weight) if len(_of(rows, choice.task, choice.loss, choice.weight)) else None
             own = rows[rows["task"] == choice.task]
-            plots.trade_off(own, choice.metric, METRICS[choice.metric].split(" (")[0], chosen, self._ax)
+            plots.trade_off(own, choice.metric, METRICS[choice.metric], chosen, self._ax)
             self._ax.set_title(f"{choice.task}: means over seeds, weights beside the points", loc="left", fontsize=10)
             file = io.BytesIO()
             self._canvas.print_png(file, metadata={"Software": None}, pil_kwargs={"compress_level": 3})

@@ -17,7 +17,8 @@ class LossExplorer(Panel):
 
     Args:
         rows: a row for each task, loss, weight and seed, with `accuracy` and some of `ssan.report.METRICS`. Rows of
-            weight 0 are no supervision, whatever their loss is called.
+            weight 0 are no supervision, whatever their loss is called. `ssan.widgets.ablation.of_study` makes such rows
+            of a study's.
 
     Raises:
         ValueError: if columns or rows are missing.
