@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -159,19 +160,23 @@ def _improve(best: Tensor, rows: Tensor, score: Tensor, tie_tolerance: float) ->
     Going through the records one by one, instead of taking the chunk's maximum, is what makes the outcome the same
     for every chunk size: "better by more than the tolerance" depends on what was best before.
     """
-    position = torch.arange(len(rows), device=rows.device)
-    winner = torch.full_like(best, -1, dtype=torch.long)
-    while True:
-        held = best[rows]
-        better = (score > held + tie_tolerance * held.abs().clamp(min=1)) & (position > winner[rows])
-        # What does not beat the best so far will not beat a better one: only the others are looked at again.
-        rows, score, position = rows[better], score[better], position[better]
-        if not position.numel():
-            return winner[winner >= 0]
-        first = torch.ones_like(rows, dtype=torch.bool)
-        first[1:] = rows[1:] != rows[:-1]
-        winner[rows[first]] = position[first]
-        best[rows[first]] = score[first]
+    bar = best + tie_tolerance * best.abs().clamp(min=1)
+    # What does not beat the best so far will not beat a better one. The others leave the device together.
+    position = (score > bar[rows]).nonzero().squeeze(1)
+    kind = np.float64 if best.dtype == torch.float64 else np.float32
+    one, tolerance = kind(1), kind(tie_tolerance)
+    winners, current, height = [], None, 0.0
+    for own, row, value in zip(position.tolist(), rows[position].tolist(), score[position].tolist(), strict=True):
+        if row != current:
+            winners.append(own)
+        elif value > height:
+            winners[-1] = own
+        else:
+            continue
+        current, height = row, float(kind(value) + tolerance * max(abs(kind(value)), one))
+    winner = torch.tensor(winners, dtype=torch.long, device=rows.device)
+    best[rows[winner]] = score[winner]
+    return winner
 
 
 def replay(

@@ -86,7 +86,9 @@ class PoolingScorer(Scorer):
         n_regions = self.regions.count(self.batch)
         kept = self.sampler.masks(n_regions[rows], indices, self.batch.ids[rows], width=int(n_regions.max()))
         label, scores, totals = self.batch.label[rows], [], []
-        cells = torch.cat([kept, (~kept).sum(1, keepdim=True)], 1).to(self._tables[0].sums.dtype)
+        cells = self._tables[0].sums.new_empty(len(kept), kept.shape[1] + 1)
+        cells[:, :-1] = kept
+        cells[:, -1] = kept.shape[1] - cells[:, :-1].sum(1)
         for table in self._tables:
             total, pooled = table.pooled(rows, cells)
             scores.append(SCORES[self.score](table.head(pooled, rows), label))

@@ -38,11 +38,12 @@ class BilinearAttention(GridQuestionModel):
         return Output(self._answer(encoded.context, seen), attention)
 
     def pooling_terms(self, encoded: Encoded) -> PoolingTerms:
-        """The same in parts, for searches that need no forward pass per variant."""
+        """The same in parts, for searches that need no forward pass per variant. Cells are averaged behind V'."""
+        asked = torch.tanh(self.question_side(encoded.context))
         return PoolingTerms(
             self._scores(encoded)[:, None],
-            encoded.features[:, None],
-            lambda pooled, rows: self._answer(encoded.context[rows], pooled.squeeze(1)),
+            self.image_side(encoded.features)[:, None],
+            lambda pooled, rows: self.classifier(asked[rows] * torch.tanh(pooled.squeeze(1))),
         )
 
     def _scores(self, encoded: Encoded) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssan.data.task import Task
@@ -56,12 +57,17 @@ class QuestionAttention(GridQuestionModel):
         return Output(self._answer(encoded.context, seen), attention)
 
     def pooling_terms(self, encoded: Encoded) -> PoolingTerms:
-        """The same in parts, for searches that need no forward pass per variant."""
-        scores = self.attention.scores(encoded.features, encoded.context)
+        """The same in parts, for searches that need no forward pass per variant.
+
+        The classifier's first layer is linear, so cells are averaged behind it, and the question has its share once.
+        """
+        first, rest = self.classifier[0], self.classifier[1:]
+        of_question, of_image = first.weight.split([self.hidden, self.feature_dim], 1)
+        asked = F.linear(encoded.context, of_question, first.bias)
         return PoolingTerms(
-            scores[:, None],
-            encoded.features[:, None],
-            lambda pooled, rows: self._answer(encoded.context[rows], pooled.squeeze(1)),
+            self.attention.scores(encoded.features, encoded.context)[:, None],
+            F.linear(encoded.features, of_image)[:, None],
+            lambda pooled, rows: rest(pooled.squeeze(1) + asked[rows]),
         )
 
     def _answer(self, question: Tensor, seen: Tensor) -> Tensor:
