@@ -21,9 +21,11 @@ from torch import Tensor, nn
 from ssan.models.attention import Output, attention_map
 from ssan.models.pooling import PoolingTerms
 from ssan.regions import Encoded, FeatureGrid, Regions
-from ssan.scorer import CHUNK_NUMBERS, SCORES, Scorer
+from ssan.scorer import SCORES, Scorer
 from ssan.selectors import Chunk
 
+# Numbers in the masks and sums of one chunk: few enough to stay near the processor, many enough to keep it busy.
+CHUNK_NUMBERS = 2**19
 # Sums of exponentials, the largest of which is 1, below this have lost digits: that variant goes the plain way.
 SMALLEST_SUM = 1e-25
 
