@@ -231,7 +231,7 @@ def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, fl
         style = {"color": colour, "lw": 1, "ms": 6, "mec": "white", "alpha": 0.4 if pale else 1.0, "label": loss}
         ax.plot(mean[metric], mean["accuracy"], sign + "-", **style)
         for weight, point in () if pale else mean.iterrows():
-            ax.annotate(f"{weight:g}", (point[metric], point["accuracy"]), (5, 4), textcoords="offset points", size=8)
+            ax.annotate(f"{weight:g}", (point[metric], point["accuracy"]), (8, 6), textcoords="offset points", size=8)
     plain = rows[rows["weight"] == 0]
     if len(plain):
         ax.plot(plain[metric].mean(), plain["accuracy"].mean(), "D", color="black", ms=7, mec="white", label="none")
