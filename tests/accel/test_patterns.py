@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from ssan.accel.folding import folded
 from ssan.accel.painting import enlarge
 from ssan.accel.patterns import Patterns
+from ssan.accel.reach import leaves
 from ssan.models.cnn import GridCNN, convolution
 from ssan.seeding import seeded
 from tests.helpers import generator
@@ -33,7 +35,7 @@ def check(layers, size, grid, channels=3, most_hidden=None, n_masks=40):
     """`Patterns` on two images with random fills and random masks, all and none of the cells among them."""
     g = generator(1)
     image, fill = (torch.randn(2, channels, *size, generator=g, dtype=torch.float64) for _ in range(2))
-    patterns = Patterns.of(layers, image, grid, most_hidden)
+    patterns = Patterns.of(folded(leaves(layers)), image, grid, most_hidden)
     n_cells = grid[0] * grid[1]
     if most_hidden is None:
         kept = torch.rand(n_masks, n_cells, generator=g) < torch.rand(n_masks, 1, generator=g)
@@ -129,19 +131,21 @@ def test_where_patterns_do_not_pay():
     fine = nn.Sequential(nn.Conv2d(3, 4, 3, 1, 1), nn.ReLU()).eval()
     unknown = nn.Sequential(nn.AdaptiveAvgPool2d(8)).eval()
     for layers in (far, fine, unknown):
-        assert Patterns.of(layers, image, (8, 8)) is None
+        assert Patterns.of(list(layers), image, (8, 8)) is None
     training = GridCNN(3, (16, 16)).train()
-    assert len(Patterns.of(training.layers, image, (8, 8)).first) == 1  # normalisation of the batch mixes images
+    assert (
+        len(Patterns.of(list(leaves(training.layers)), image, (8, 8)).first) == 1
+    )  # normalisation of the batch mixes images
     with seeded(0):
         large = GridCNN(3, (256, 256), (64, 64), width=8).eval()
-    assert Patterns.of(large.layers, torch.rand(1, 3, 256, 256), (64, 64)) is None
+    assert Patterns.of(list(leaves(large.layers)), torch.rand(1, 3, 256, 256), (64, 64)) is None
 
 
 def test_places_are_counted_exactly():
     """The largest table that is allowed: the numbers of its rows are whole in float32."""
     with seeded(0):
         layers = GridCNN(1, (64, 64), (32, 32), width=8).eval().layers
-    patterns = Patterns.of(layers, torch.rand(1, 1, 64, 64), (32, 32))
+    patterns = Patterns.of(folded(leaves(layers)), torch.rand(1, 1, 64, 64), (32, 32))
     assert 2**17 < patterns.origin.max() <= 2**18
     numbers = patterns.numbers(torch.ones(1, 32 * 32, dtype=torch.bool)).view(-1, 9)
     assert int(numbers.min()) >= 0

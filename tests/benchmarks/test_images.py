@@ -127,16 +127,16 @@ def test_masks_on_pixels_against_ready_made_inputs(make):
             parts = [model(ready.select(slice(at, at + size))).logits for at in range(0, MASKS, size)]
             return torch.cat(parts)
 
-        def search(size: int | None, sampler=sampler):
-            return find_surrogates(model, batch, sampler, regions=regions, perturbations_per_eval=size)
+        def search(sampler=sampler):
+            return find_surrogates(model, batch, sampler, regions=regions)
 
         best = fastest(bare, CHUNKS)
-        found = search(best)
+        found = search()
         scores = bare(best)[:, batch.label[0]]
         clean = find_surrogates(model, batch, Singles(), regions=regions).clean_score
         torch.testing.assert_close(found.score, torch.maximum(scores.max(), clean), atol=1e-5, rtol=1e-5)
         name, turns = f"image masks, bare forward of a {of}, {kind}", REPETITIONS if make is classifier else 3
-        cost(name, partial(search, best), partial(bare, best), repetitions=turns)
+        cost(name, search, partial(bare, best), repetitions=turns)
 
 
 def test_ablation_of_cells():

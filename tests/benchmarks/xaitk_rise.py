@@ -11,7 +11,7 @@ from smqtk_classifier.interfaces.classify_image import ClassifyImage
 from xaitk_saliency.impls.gen_classifier_conf_sal.rise_scoring import RISEScoring
 from xaitk_saliency.impls.gen_image_classifier_blackbox_sal.rise import RISEStack
 
-from ssan.samplers import Rise
+from ssan.samplers import RandomMasks, Rise
 from ssan.search import find_surrogates
 from tests.benchmarks.test_images import CELLS, CHUNKS, CLASSES, GRID, MASKS, SIDE, classifier, images, logits_of
 from tests.benchmarks.timing import faster, fastest
@@ -60,11 +60,13 @@ def main() -> None:
     np.testing.assert_allclose(xaitk(64, masks.numpy()), expected, atol=1e-3)
 
     best = fastest(xaitk, CHUNKS)
+    # The same masks, which shade every pixel; and as many masks that keep or hide whole cells.
+    for name, masks_of in (("", sampler), (", whole cells here", RandomMasks(MASKS))):
 
-    def search():
-        return find_surrogates(model, batch, sampler, regions=CELLS, selector="importance")
+        def search(masks_of=masks_of):
+            return find_surrogates(model, batch, masks_of, regions=CELLS, selector="importance")
 
-    faster("512 random masks, RISE of xaitk-saliency", search, lambda: xaitk(best))
+        faster(f"512 random masks, RISE of xaitk-saliency{name}", search, lambda: xaitk(best))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ For models that say what their `ImageStages` are. Three things are shared. Layer
 few patterns instead of on every variant (`ssan.accel.patterns`), where masks keep or hide whole cells. Questions about
 the same image share these patterns. Teachers that see through the same layers (a frozen CNN, of which each has a copy)
 have them run once.
+
+What is left to run on every variant is run in a faster form (`ssan.accel.folding`).
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ssan.accel.folding import folded
 from ssan.accel.painting import enlarge, paint
 from ssan.accel.patterns import Patterns
+from ssan.accel.reach import leaves
 from ssan.regions import Encoded, ImageGrid, Regions
 from ssan.scorer import Scorer
 from ssan.selectors import Chunk
@@ -31,7 +35,8 @@ class StageScorer(Scorer):
         super().__post_init__()
         self._stages = [teacher.image_stages() for teacher in self.teachers]
         self._contexts = [stages.context(self.batch) for stages in self._stages]
-        self._layers, self._layers_of = distinct_layers([stages.layers for stages in self._stages])
+        distinct, self._layers_of = distinct_layers([stages.layers for stages in self._stages])
+        self._layers = [nn.Sequential(*folded(leaves(layers))) for layers in distinct]
         self._patterns = [self._patterns_for(layers) for layers in self._layers]
         self._tables: list[dict[int, Tensor]] = [{} for _ in self._layers]
         images = self.batch.image
@@ -77,11 +82,11 @@ class StageScorer(Scorer):
             return self.forward_size()
         return max(1, CHUNK_PLACES // max(patterns.size[0] * patterns.size[1] for patterns in self._patterns))
 
-    def _patterns_for(self, layers: nn.Module) -> Patterns | None:
+    def _patterns_for(self, layers: nn.Sequential) -> Patterns | None:
         """How `layers` are shared between variants, or None where masks shade or variants are too few to pay for it."""
         if hasattr(self.sampler, "pixel_masks"):
             return None
-        patterns = Patterns.of(layers, self.batch.image, self.regions.grid, self.sampler.most_hidden)
+        patterns = Patterns.of(list(layers), self.batch.image, self.regions.grid, self.sampler.most_hidden)
         fewest = int(self.sampler.count(self.regions.count(self.batch)).min()) - 1
         return patterns if patterns is not None and fewest >= 2 * len(patterns.masks) else None
 

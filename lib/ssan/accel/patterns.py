@@ -14,14 +14,13 @@ the order of sums, and with it the rounding, differs.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssan.accel.reach import Reach, is_constant_normalisation, is_zero_padded_convolution, leaves, nearsighted, widest
+from ssan.accel.reach import Reach, is_zero_padded_convolution, nearsighted, widest
 
 # Kinds of cells, 2 x 2: each further one would double the number of patterns that have to be run.
 MOST_KINDS = 4
@@ -31,41 +30,32 @@ MOST_ROWS = 2**18
 
 @dataclass(frozen=True)
 class Sum:
-    """A convolution, and the batch normalisation behind it, as a sum of what the places around a place add to it.
+    """A convolution as a sum of what the places around a place add to it.
 
     Attributes:
         terms: (K x D', D), what a place adds to K places, from its D numbers to their D' numbers.
         shift: (D',), added to the sum.
         around: (K, h' x w') int64, the K places that add to each place; -1 for padding, which adds nothing.
         size: (h', w').
-        layers: how many layers this stands for.
     """
 
     terms: Tensor
     shift: Tensor
     around: Tensor
     size: tuple[int, int]
-    layers: int
 
     @classmethod
-    def of(cls, layers: Sequence[nn.Module], size: tuple[int, int]) -> Sum | None:
-        """The sum that `layers`, in evaluation mode, begin with on maps of `size`, or None if they do not."""
-        if not layers or not is_zero_padded_convolution(layers[0]) or layers[0].groups > 1:
+    def of(cls, layer: nn.Module, size: tuple[int, int]) -> Sum | None:
+        """The sum that `layer` is on maps of `size`, or None if it is not such a convolution."""
+        if not is_zero_padded_convolution(layer) or layer.groups > 1:
             return None
-        convolution, weight = layers[0], layers[0].weight
-        shift = weight.new_zeros(len(weight)) if convolution.bias is None else convolution.bias
-        normalised = len(layers) > 1 and is_constant_normalisation(layers[1])
-        if normalised:
-            norm = layers[1]
-            scale = torch.rsqrt(norm.running_var + norm.eps) * (1 if norm.weight is None else norm.weight)
-            shift = (shift - norm.running_mean) * scale + (0 if norm.bias is None else norm.bias)
-            weight = weight * scale[:, None, None, None]
+        weight = layer.weight
         # Places counted from 1, so that padding gets 0; double precision counts them exactly.
         place = torch.arange(1, size[0] * size[1] + 1, dtype=torch.float64).view(1, 1, *size)
-        options = convolution.kernel_size, convolution.dilation, convolution.padding, convolution.stride
-        around = F.unfold(place, *options)[0].long() - 1
-        out = tuple(Reach(side).through(convolution, axis).size for axis, side in enumerate(size))
-        return cls(weight.permute(2, 3, 0, 1).flatten(0, 2), shift, around, out, 1 + normalised)
+        around = F.unfold(place, layer.kernel_size, layer.dilation, layer.padding, layer.stride)[0].long() - 1
+        out = tuple(Reach(side).through(layer, axis).size for axis, side in enumerate(size))
+        shift = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias
+        return cls(weight.permute(2, 3, 0, 1).flatten(0, 2), shift, around, out)
 
 
 @dataclass(frozen=True)
@@ -97,23 +87,22 @@ class Patterns:
 
     @classmethod
     def of(
-        cls, layers: nn.Module, image: Tensor, grid: tuple[int, int], most_hidden: int | None = None
+        cls, layers: list[nn.Module], image: Tensor, grid: tuple[int, int], most_hidden: int | None = None
     ) -> Patterns | None:
         """The patterns for `layers` in evaluation mode, or None where these look too far or make too large a table.
 
         Args:
-            layers: image -> maps; nested `nn.Sequential`s are taken apart.
+            layers: image -> maps, one after the other.
             image: (B, channels, H, W), of which the size and the device count.
             grid: (rows, columns) of the cells; must divide the image.
             most_hidden: how many cells a variant hides at most; None for any number.
         """
-        every = list(leaves(layers))
-        cut, cells = nearsighted(every, tuple(image.shape[-2:]), grid, MOST_KINDS)
+        cut, cells = nearsighted(layers, tuple(image.shape[-2:]), grid, MOST_KINDS)
         size = tuple(len(along) for along in cells)
         n_places = math.prod(size)
         if not cut or n_places > image.shape[-2] * image.shape[-1] // 4:
             return None
-        summed = Sum.of(every[cut:], size)
+        summed = Sum.of(layers[cut], size) if cut < len(layers) else None
         around = torch.arange(n_places)[None] if summed is None else summed.around
 
         # Cells of one kind are as far apart as a place can look, so that no place depends on two of them.
@@ -141,9 +130,9 @@ class Patterns:
             (kept[pattern][:, kind.flatten()] > 0).to(image.device),
             pattern.to(image.device),
             n_patterns,
-            nn.Sequential(*every[:cut]),
+            nn.Sequential(*layers[:cut]),
             summed,
-            nn.Sequential(*every[cut + (0 if summed is None else summed.layers) :]),
+            nn.Sequential(*layers[cut + (summed is not None) :]),
             size if summed is None else summed.size,
             places=(bits[:, place] * inside * n_places * n_around).mT.flatten(1).to(image.device, torch.float32),
             origin=torch.where(inside, rows, n_rows).T.flatten().to(image.device, torch.float32),
