@@ -169,16 +169,6 @@ def test_starts_and_length_are_what_they_are_called(one):
         one.trained("nonsense", "scratch")
 
 
-def test_augmentation_hides_words_by_the_samplers_masks(one):
-    batch = one.train_batch.select([0, 1, 2, 3])
-    hidden = one._hide_at_random(batch, torch.Generator().manual_seed(0))
-    changed = (hidden.tokens != batch.tokens) & (batch.tokens != 0)
-    assert int(hidden.tokens[changed].sum()) == 0
-    assert int((hidden.tokens != batch.tokens).sum(-1).max()) <= 2
-    padding = torch.arange(batch.tokens.shape[1]) >= batch.lengths[:, None]
-    assert torch.equal(hidden.tokens[padding], batch.tokens[padding])
-
-
 def test_the_ensemble_averages_probabilities(one):
     members = [one.baseline(k) for k in range(3)]
     logits, attention = predict(Ensemble(members), one.task.test, device="cpu")

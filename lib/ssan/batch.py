@@ -23,7 +23,7 @@ class Batch:
         tokens: (B, T) int64 word ids, or None.
         lengths: (B,) int64, number of real tokens, 1 <= length <= T, or None.
         image: (B, channels, H, W) float, or None.
-        features: (B, R, D), what a frozen network makes of the images, where it was computed beforehand; or None.
+        features: (B, R, D), what a frozen network makes of the images, computed beforehand, in their place; or None.
         boxes: (B, K, 4) float, ground-truth boxes (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; unused slots are
             all zero. None where the data has none.
         kind: (B,) int64, a code for the kind of example (for questions: the question type), or None.
@@ -63,6 +63,11 @@ class Batch:
     @property
     def device(self) -> torch.device:
         return self.ids.device
+
+    @property
+    def shows(self) -> bool:
+        """Whether there is something to see: images, or what a network made of them."""
+        return self.image is not None or self.features is not None
 
     def _tensors(self) -> dict[str, Tensor]:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -19,6 +19,7 @@ from ssan.batch import Batch
 from ssan.checkpoint import config_hash, load_model, notes_of, save_model, write_atomically
 from ssan.conditions import PLAIN, Condition, Target, condition
 from ssan.data.task import Task
+from ssan.masking import Masking
 from ssan.models.ensemble import Ensemble
 from ssan.quality import Quality
 from ssan.regions import Regions
@@ -96,6 +97,11 @@ class Experiment:
         n = self.settings.n_quality or len(self.task.test)
         return Quality(self.task.test.select(torch.arange(min(n, len(self.task.test)))), self.regions)
 
+    @cached_property
+    def masking(self) -> Masking:
+        """The task with training inputs masked at random, by the same masks that the search uses."""
+        return Masking(self.task, self.settings.sampler)
+
     @property
     def regions(self) -> Regions:
         return self.task.regions
@@ -137,20 +143,11 @@ class Experiment:
             model.load_state_dict(self.baseline(0).state_dict())
         elif of.longer:
             config = dataclasses.replace(config, epochs=2 * config.epochs)
-        task = self.task
-        if of.augment:
-            task = dataclasses.replace(task, augment=self._hide_at_random)
+        task = self.masking.of(model) if of.augment else self.task
         fitted = fit(model, task, config, supervision, device=self.device)
         save_model(path, model, trained_from, seconds=f"{fitted.seconds:.3f}")
         self._needed[path] = fitted.seconds
         return model
-
-    def _hide_at_random(self, batch: Batch, generator: torch.Generator) -> Batch:
-        """Every example as one of its variants, drawn anew each time; the search's masks used as augmentation."""
-        n = self.settings.sampler.count(self.regions.count(batch)).cpu()
-        index = (torch.rand(len(batch), generator=generator) * n).long().clamp(max=n - 1).to(batch.device)
-        rows = torch.arange(len(batch), device=batch.device)
-        return self.regions.variants(batch, batch, rows, index, self.settings.sampler)[0]
 
     def baseline(self, k: int, *, augmented: bool = False) -> nn.Module:
         """The k-th baseline; they differ in initial weights and batch order, the 0-th is *the* baseline.

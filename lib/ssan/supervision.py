@@ -112,7 +112,7 @@ def supervised_maps(
                 "question_attention is supervised, but the model returned none: make it with word_attention=True"
             )
     else:
-        attention, of_words = attention_map(model, output), batch.image is None
+        attention, of_words = attention_map(model, output), not batch.shows
     target = supervision.target[rows.to(supervision.target.device)].to(attention.device, attention.dtype)
     width = attention.shape[1]
     # Batches are cut to their longest sentence, targets are as wide as the longest of all: only zeros are cut or added.

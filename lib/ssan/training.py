@@ -192,7 +192,7 @@ def _check_model(model: nn.Module, task: Task, pulls: list[Pull], device: torch.
     if output.logits.shape[-1] < task.n_classes:
         raise ValueError(f"the model has {output.logits.shape[-1]} classes, {task.name} has {task.n_classes}")
     n_regions = probe.lengths
-    if probe.image is not None:  # on images every region the attention covers exists
+    if probe.shows:  # on images every region the attention covers exists
         n_regions = torch.full_like(probe.label, output.attention.shape[-1])
     check_output(output, probe.label, n_regions, padding_attends=getattr(model, "padding_attends", False))
     for pull in pulls:

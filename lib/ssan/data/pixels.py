@@ -28,7 +28,7 @@ class ImageSplit:
         presence: (M, P) float, what is to be seen somewhere in each image: 1 yes, 0 no, NaN unknown. Labels of whole
             images, without positions; a CNN may be pretrained on them. Or None.
         mean, std: per channel, or one number: batches hold (pixel / 255 - mean) / std.
-        features: (M, R, D), what a frozen network makes of each image, handed on with the images; or None.
+        features: (M, R, D), what a frozen network makes of each image; batches hold it in place of the images. Or None.
 
     Raises:
         ValueError: if images are not bytes of 1 or 3 channels, a box leaves its image or is turned inside out, or
@@ -87,8 +87,9 @@ class ImageSplit:
         shown = self.image_of[rows]
         if self.features is not None:
             fields["features"] = self.features[shown]
-        image = as_float(self.images[shown], self.mean, self.std)
-        return Batch(ids=self.ids[rows], label=self.label[rows], image=image, **fields)
+        else:
+            fields["image"] = as_float(self.images[shown], self.mean, self.std)
+        return Batch(ids=self.ids[rows], label=self.label[rows], **fields)
 
 
 def as_float(images: Tensor, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)) -> Tensor:

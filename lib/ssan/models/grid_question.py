@@ -126,7 +126,7 @@ class GridQuestionModel(nn.Module):
             return split
         with torch.no_grad(), evaluating([self]):
             parts = [
-                self._look(as_float(images, split.mean, split.std).to(self.centres.device)).cpu()
+                self.look(as_float(images, split.mean, split.std).to(self.centres.device)).cpu()
                 for images in split.images.split(256)
             ]
         return dataclasses.replace(split, features=torch.cat(parts))
@@ -140,13 +140,14 @@ class GridQuestionModel(nn.Module):
     def _encode(self, batch: Batch) -> tuple[Encoded, Tensor | None]:
         features, made = batch.features, (self.centres.shape[0], self.feature_dim)
         if features is None:
-            features = self._look(checked_image(batch, self.cnn.channels, self.cnn.size))
+            features = self.look(checked_image(batch, self.cnn.channels, self.cnn.size))
         elif features.shape[1:] != made:
             raise ValueError(f"the batch has features of {tuple(features.shape[1:])} (R, D), the model makes {made}")
         question, words = self.question(batch)
         return Encoded(features, question), words
 
-    def _look(self, image: Tensor) -> Tensor:
+    def look(self, image: Tensor) -> Tensor:
+        """Features (B, R, width + 2) of images (B, channels, H, W), which nothing is learned of."""
         with torch.no_grad():
             return self._placed(self.cnn(image))
 
