@@ -1,6 +1,6 @@
-"""The tables of README.md, written between its markers from the committed rows.
+"""The table of README.md, between its markers, and all tables in figures/TABLES.md, from the committed rows.
 
-Only the `full` profile writes there; a test compares the README with the rows.
+Only the `full` profile writes there; a test compares both with the rows.
 """
 
 from __future__ import annotations
@@ -10,11 +10,75 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssan.report import METRICS, metrics_in, verdicts
-from ssan.statistics import compare
+from ssan.conditions import CONDITIONS
+from ssan.report import METRICS, metrics_in, recovered, verdicts
+from ssan.statistics import ORACLE, by_seed, compare, paired_difference
 
-README = Path(__file__).resolve().parents[1] / "README.md"
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+TABLES = HERE / "TABLES.md"
 MARKERS = re.compile(r"(<!-- begin: tables -->\n).*?(<!-- end: tables -->)", re.DOTALL)
+# What the README's table shows of each task: its name, its measure of attention, and the methods.
+SHOWN = {
+    "shapes": (
+        "VQA: `shapes`, 500 images",
+        "pointing",
+        ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
+    ),
+    "cluttered_fashion": (
+        "images: `cluttered_fashion`, 1,000",
+        "pointing",
+        ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
+    ),
+    "trec": ("text: `trec`, 445 questions", "faithfulness", ("supervised_best", "supervised_importance")),
+    "movie": ("text: `movie`, 800 snippets", "faithfulness", ("supervised_best", "supervised_importance")),
+}
+
+
+def _signed(mean: float, low: float, high: float) -> str:
+    bold = "**" if low > 0 or high < 0 else ""
+    return f"{bold}{mean:+.3f} [{low:+.3f}, {high:+.3f}]{bold}"
+
+
+def summary(rows: pd.DataFrame, title: str, metric: str, methods: tuple[str, ...]) -> list[str]:
+    """Lines of the README table: one for each method trained from scratch, against baseline and best control."""
+    rows = rows[rows["start"] == "scratch"]
+    found, seeds = compare(rows, metric), by_seed(rows, metric)
+    controls = [label for label in seeds if CONDITIONS[label.split("/")[0]].role == "control"]
+    best = max(controls, key=lambda label: seeds[label].mean())
+    oracle = f"{seeds[ORACLE].mean():.3f}" if ORACLE in seeds else ""
+    lines = []
+    for name in methods:
+        row = found.loc[f"{name}/scratch"]
+        against = paired_difference(seeds[f"{name}/scratch"].to_numpy(), seeds[best].to_numpy())
+        cells = [
+            title,
+            METRICS[metric].split(" (")[0],
+            f"{seeds['baseline/scratch'].mean():.3f}",
+            f"`{name}`",
+            f"{row['mean']:.3f}",
+            _signed(row["difference"], row["low"], row["high"]),
+            f"{best.split('/')[0]} {seeds[best].mean():.3f}; {_signed(against.mean, against.low, against.high)}",
+            oracle,
+            recovered(row) if "recovered" in row else "",
+            f"{int(row['n'])}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def readme_table(results: Path) -> str:
+    """The README's table, of the tasks that have rows."""
+    titles = ["task", "measure", "baseline", "method", "its mean", "minus baseline [95%]"]
+    titles += ["best control; method minus it", "oracle", "recovered [95%]", "seeds"]
+    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    for task, (title, attention, methods) in SHOWN.items():
+        path = results / f"{task}.csv"
+        if path.exists():
+            rows = pd.read_csv(path)
+            for metric in ("accuracy", attention):
+                lines += summary(rows, title, metric, methods)
+    return "\n".join(lines) + "\n"
 
 
 def table(rows: pd.DataFrame) -> str:
@@ -31,27 +95,34 @@ def table(rows: pd.DataFrame) -> str:
             if pd.notna(row["difference"]):
                 bold = "**" if row["low"] > 0 or row["high"] < 0 else ""
                 cell += f" {bold}({row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]){bold}"
+            if "recovered" in row and recovered(row):
+                cell += f"; recovered {recovered(row)}"
             cells.append(cell)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def tables(results: Path) -> str:
-    """All tables, a heading each."""
-    parts = []
+    """All tables and what may be said of them, a heading each."""
+    parts = [
+        "# All tables\n\nWritten from the rows in `figures/results/full` by `figures/make_readme.py`. Means over seeds; in "
+        "brackets the paired\ndifference to the baseline of the same seeds with its 95% interval, bold where it excludes "
+        "0; *recovered* is the\nshare of the oracle's gain, with a bootstrap interval over seeds.\n"
+    ]
     for path in sorted(results.glob("*.csv")):
         rows = pd.read_csv(path)
-        if "condition" in rows and "config" in rows:
+        if "condition" in rows and "config" in rows and "axis" not in rows:
             n, seeds = int(rows["n_train"].iloc[0]), rows["seed"].nunique()
-            heading = f"**{path.stem}**, {n} training examples, {seeds} seeds; bold where the interval excludes 0"
             said = [f"- {METRICS[m].split(' (')[0]}: {line}" for m in metrics_in(rows) for line in verdicts(rows, m)]
+            heading = f"## {path.stem}\n\n{n} training examples, {seeds} seeds"
             parts.append("\n".join([heading, "", table(rows), "", *said, ""]))
     return "\n".join(parts)
 
 
 def main(results: Path, out: Path) -> list[str]:  # noqa: ARG001
-    """Rewrite the tables of the README; nothing is drawn, so no names are returned."""
+    """Rewrite README's table and TABLES.md; nothing is drawn, so no names are returned."""
     if results.name == "full":
         text = README.read_text()
-        README.write_text(MARKERS.sub(lambda match: match[1] + tables(results) + match[2], text))
+        README.write_text(MARKERS.sub(lambda match: match[1] + readme_table(results) + match[2], text))
+        TABLES.write_text(tables(results))
     return []

@@ -90,8 +90,30 @@ def test_committed_rows_draw_the_same_bytes_twice_and_clip_nothing(tmp_path, uns
 
 
 def test_the_readme_says_what_the_rows_say():
-    readme = (ROOT / "README.md").read_text()
-    assert script("make_readme").tables(FULL) in readme
+    made = script("make_readme")
+    assert made.readme_table(FULL) in (ROOT / "README.md").read_text()
+    assert (ROOT / "figures" / "TABLES.md").read_text() == made.tables(FULL)
+
+
+def test_the_readmes_table_names_the_best_control_and_what_is_recovered():
+    rng, rows = np.random.default_rng(1), []
+    gains = {"baseline": 0, "supervised_best": 0.02, "self": 0.05, "shuffled_ridge": -0.1, "oracle": 0.1}
+    for seed in range(6):
+        base = rng.normal(0.6, 0.03)
+        for name, gain in gains.items():
+            value = base + gain + rng.normal(0, 0.002)
+            rows.append({"task": "t", "condition": name, "start": "scratch", "seed": seed, "accuracy": value})
+    rows = pd.DataFrame(rows)
+    (line,) = script("make_readme").summary(rows, "a task", "accuracy", ("supervised_best",))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    means = rows.groupby("condition")["accuracy"].mean()
+    assert cells[:5] == ["a task", "test accuracy", f"{means['baseline']:.3f}", "`supervised_best`", cells[4]]
+    assert cells[4] == f"{means['supervised_best']:.3f}"
+    assert cells[6].startswith(f"self {means['self']:.3f}")
+    assert cells[7] == f"{means['oracle']:.3f}"
+    share = (means["supervised_best"] - means["baseline"]) / (means["oracle"] - means["baseline"])
+    assert cells[8].startswith(f"{share:.2f} [")
+    assert cells[9] == "6"
 
 
 def test_readme_tables_follow_the_rows(rows):
