@@ -7,9 +7,9 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from tests.browser.lab import Lab, Server, serving
+from tests.browser.lab import Lab, Server, limit, serving
 
 WINDOW = {"width": 1400, "height": 1100}
 
@@ -35,6 +35,7 @@ def browser(data_mirror) -> Iterator[Browser]:  # noqa: ARG001
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
+    expect.set_options(timeout=limit(15))
     with sync_playwright() as playwright:
         # Chromium refuses its sandbox to root, which containers run as.
         found = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -48,9 +49,16 @@ def server(browser, tmp_path_factory) -> Iterator[Server]:  # noqa: ARG001
         yield found
 
 
+def new_page(browser: Browser) -> Page:
+    """An empty page of a usual size."""
+    page = browser.new_page(viewport=WINDOW)
+    page.set_default_timeout(limit(30))
+    return page
+
+
 @pytest.fixture
 def page(browser) -> Iterator[Page]:
-    found = browser.new_page(viewport=WINDOW)
+    found = new_page(browser)
     yield found
     found.close()
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import WINDOW
+from tests.browser.conftest import new_page
 from tests.browser.lab import Lab, serving
 
 NAME = "08_explore_sampling"
@@ -20,7 +20,7 @@ SECONDS = 180
 @pytest.fixture(scope="module")
 def run(browser, server) -> Iterator[Lab]:
     """Notebook 08, opened and run from top to bottom once; what follows plays with it."""
-    page = browser.new_page(viewport=WINDOW)
+    page = new_page(browser)
     lab = Lab(page, server)
     lab.open(NAME)
     expect(page.get_by_text("model not found")).to_have_count(0)  # before anything is run, too
@@ -52,7 +52,7 @@ def said(cell: Locator) -> str:
 
 def after(cell: Locator, text: str | re.Pattern, before: bytes) -> bytes:
     """The picture once the text under it says `text`; it must be another than `before`."""
-    expect(cell.locator(".widget-html p").last).to_contain_text(text, timeout=15_000)
+    expect(cell.locator(".widget-html p").last).to_contain_text(text)
     found = picture(cell)
     assert found.startswith(b"\x89PNG")
     assert found != before
@@ -91,13 +91,13 @@ def test_sliders_move_by_keyboard(run):
     handle.focus()
     began = time.monotonic()
     handle.press("ArrowRight")
-    expect(cell.locator(".widget-html p").last).not_to_have_text(text, timeout=15_000)
+    expect(cell.locator(".widget-html p").last).not_to_have_text(text)
     print(f"from the key to the new text: {1000 * (time.monotonic() - began):.0f} ms")
     moved = picture(cell)
     assert moved != before
     assert handle.get_attribute("aria-valuenow") == "1.0"
     handle.press("ArrowLeft")
-    expect(cell.locator(".widget-html p").last).to_have_text(text, timeout=15_000)
+    expect(cell.locator(".widget-html p").last).to_have_text(text)
     assert picture(cell) == before
     run.screenshot("explorer_text")
 
@@ -116,7 +116,7 @@ def test_menus_and_other_tasks(run):
     seed = control(cell, "Seed").locator(".noUi-handle")
     seed.focus()
     seed.press("ArrowRight")
-    expect(cell.locator(".widget-html p").last).not_to_have_text(text, timeout=15_000)
+    expect(cell.locator(".widget-html p").last).not_to_have_text(text)
     before = picture(cell)
     control(cell, "Task").locator("select").select_option("shapes")
     before = after(cell, "49 masked variants (hide windows)", before)
@@ -143,11 +143,11 @@ def test_tab_goes_from_control_to_control(run):
 def test_errors_are_told_in_the_page(run):
     cell = run.cell("explorer = ")
     control(cell, "Task").locator("select").select_option("shapes")
-    expect(cell.locator(".widget-html p").last).to_contain_text("Question", timeout=15_000)
+    expect(cell.locator(".widget-html p").last).to_contain_text("Question")
     before = picture(cell)
     control(cell, "Grid").locator("select").select_option("2 x 2")
     status = cell.locator('[role="status"]')
-    expect(status).to_contain_text("a window of 2 is all of the grid (2, 2): make it smaller", timeout=15_000)
+    expect(status).to_contain_text("a window of 2 is all of the grid (2, 2): make it smaller")
     assert picture(cell) == before
     assert contrast(status) > 4.5
     control(cell, "Grid").locator("select").select_option("4 x 4")
@@ -165,12 +165,12 @@ def test_words_are_clicked_away_and_back(run):
     run.screenshot("painter_text")
     word.focus()
     word.press("Space")
-    expect(cell.locator(".widget-html p").last).to_have_text(text, timeout=15_000)
+    expect(cell.locator(".widget-html p").last).to_have_text(text)
     assert picture(cell) == before
     cell.get_by_role("button", name="Best variant").click()
     expect(cell.locator(".widget-html p").last).to_contain_text(re.compile(r"Hidden:|Nothing is hidden"))
     cell.get_by_role("button", name="Keep all").click()
-    expect(cell.locator(".widget-html p").last).to_have_text(text, timeout=15_000)
+    expect(cell.locator(".widget-html p").last).to_have_text(text)
 
 
 def test_cells_are_clicked_away(run):
@@ -222,12 +222,12 @@ def test_nothing_went_wrong_on_the_way(run):
     assert run.problems == []
     expect(run.page.get_by_text("model not found")).to_have_count(0)
     saved_again = run.page.locator(".jp-Notebook-ExecutionIndicator").first
-    expect(saved_again).to_have_attribute("data-status", "idle", timeout=15_000)
+    expect(saved_again).to_have_attribute("data-status", "idle")
 
 
 def test_dark_theme_is_readable(browser, tmp_path):
     with serving(tmp_path, theme="JupyterLab Dark") as server:
-        page: Page = browser.new_page(viewport=WINDOW)
+        page: Page = new_page(browser)
         lab = Lab(page, server)
         lab.open(NAME)
         assert page.locator("body").get_attribute("data-jp-theme-light") == "false"
