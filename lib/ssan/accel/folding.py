@@ -19,13 +19,17 @@ def folded(layers: Iterable[nn.Module]) -> list[nn.Module]:
     its weights. A ReLU behind a convolution writes over what that returned. The channels of a pixel lie side by side in
     memory, which is how the processor's convolutions are fastest. Only the rounding differs.
     """
-    found: list[nn.Module] = []
-    for layer in layers:
-        behind_convolution = bool(found) and type(found[-1]) is nn.Conv2d
-        if behind_convolution and is_constant_normalisation(layer):
-            found[-1] = fuse_conv_bn_eval(found[-1].eval(), layer)
-        elif behind_convolution and type(layer) is nn.ReLU:
+    given, found = list(layers), []
+    for number, layer in enumerate(given):
+        before, behind = (given[i] if 0 <= i < len(given) else None for i in (number - 1, number + 1))
+        if type(layer) is nn.Conv2d:
+            normalised = is_constant_normalisation(behind)
+            own = fuse_conv_bn_eval(layer, behind) if normalised else copy.deepcopy(layer)
+            found.append(own.to(memory_format=torch.channels_last))
+        elif is_constant_normalisation(layer) and type(before) is nn.Conv2d:
+            continue
+        elif type(layer) is nn.ReLU and found and type(found[-1]) is nn.Conv2d:
             found.append(nn.ReLU(inplace=True))
         else:
-            found.append(copy.deepcopy(layer) if type(layer) is nn.Conv2d else layer)
-    return [layer.to(memory_format=torch.channels_last) if type(layer) is nn.Conv2d else layer for layer in found]
+            found.append(layer)
+    return found
