@@ -15,10 +15,14 @@ import torch
 
 from ssan import search_store
 from ssan.distributed import Processes
+from ssan.models.image import AttentionPoolingCNN
+from ssan.regions import ImageGrid
 from ssan.samplers import KeepWindows, Pairs, RandomMasks
 from ssan.search import find_surrogates
 from ssan.search_store import MANIFEST, load_surrogates, search_to_disk, weights_hash
+from ssan.seeding import seeded
 from tests.helpers import random_sentences, text_model
+from tests.models.grids import CLASSES, GRID, SIZE, pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,6 +35,11 @@ def model():
 @pytest.fixture
 def batch():
     return random_sentences(23, seed=1)
+
+
+def small_classifier():
+    with seeded(0):
+        return AttentionPoolingCNN(3, SIZE, CLASSES, grid=GRID, width=12)
 
 
 def contents(folder):
@@ -59,6 +68,15 @@ def test_any_number_of_processes_writes_the_same_bytes(model, batch, tmp_path, w
     for rank in reversed(range(world)):
         search(model, batch, tmp_path / "many", processes=Processes(rank, world))
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+def test_any_number_of_processes_writes_the_same_bytes_for_images(tmp_path):
+    model, images = small_classifier(), pictures(7)
+    for world, folder in ((1, "one"), (2, "two")):
+        for rank in range(world):
+            options = {"regions": ImageGrid(GRID), "processes": Processes(rank, world), "examples_per_shard": 2}
+            search_to_disk(model, images, RandomMasks(50, seed=1), tmp_path / folder, selector="ridge", **options)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_finished_shards_are_not_searched_again(model, batch, tmp_path, monkeypatch):
@@ -212,7 +230,9 @@ KILLED = """
 import sys, torch
 torch.set_num_threads(1)
 from tests.test_search_store import search
+from ssan.seeding import seeded
 from tests.helpers import random_sentences, text_model
+from tests.models.grids import CLASSES, GRID, SIZE, pictures
 search(text_model(1, hops=2), random_sentences(400, seed=2, longest=12), sys.argv[1], examples_per_shard=10)
 """
 

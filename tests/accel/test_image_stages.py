@@ -145,6 +145,23 @@ def test_no_more_images_at_once_than_asked_for():
     assert max(seen) <= 6
 
 
+def test_patterns_go_in_pieces_once_memory_runs_out(monkeypatch):
+    model, batch = classifier(), pictures(3)
+    usual = find_surrogates(model, batch, RandomMasks(40, seed=9), regions=CELLS)
+    original = nn.Conv2d.forward
+
+    def greedy(layer, image):
+        if len(image) > 5:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(layer, image)
+
+    monkeypatch.setattr(nn.Conv2d, "forward", greedy)
+    with pytest.warns(RuntimeWarning, match="memory ran out") as said:
+        found = find_surrogates(model, batch, RandomMasks(40, seed=9), regions=CELLS)
+    assert len(said) == 1
+    assert_same(found, usual, 1e-10)
+
+
 def test_an_example_that_goes_on_in_the_next_chunk_is_not_run_again():
     model = classifier()
     seen = counting(model.levels[0][0])
