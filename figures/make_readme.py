@@ -105,9 +105,9 @@ def table(rows: pd.DataFrame) -> str:
 def tables(results: Path) -> str:
     """All tables and what may be said of them, a heading each."""
     parts = [
-        "# All tables\n\nWritten from the rows in `figures/results/full` by `figures/make_readme.py`. Means over seeds; "
-        "in brackets the paired\ndifference to the baseline of the same seeds with its 95% interval, bold where it "
-        "excludes 0; *recovered* is the\nshare of the oracle's gain, with a bootstrap interval over seeds.\n"
+        "# All tables\n\nWritten from the rows in `figures/results/full` by `figures/make_readme.py`. Means over\n"
+        "seeds; in brackets the paired difference to the baseline of the same seeds with its 95% interval, bold where\n"
+        "it excludes 0; *recovered* is the share of the oracle's gain, with a bootstrap interval over seeds.\n"
     ]
     for path in sorted(results.glob("*.csv")):
         rows = pd.read_csv(path)
