@@ -117,12 +117,23 @@ def _plans() -> dict[str, Plan]:
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
         "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4], scratch),
+        # Hidden cells that look like nothing in the data.
+        "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds[:4], scratch),
+        "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds[:4], scratch),
         # Two hops, and questions that relate objects.
         "shapes_san": Plan(
             other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:6], scratch
         ),
         "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:3], scratch),
     }
+
+
+_FILL_CONDITIONS = ("baseline", "augmentation", "supervised_ridge_3", "supervised_masked_3", "oracle")
+
+
+def _filled(settings: Settings) -> Settings:
+    """The same with hidden cells in the mean colour of the image instead of that of the ground."""
+    return dataclasses.replace(settings, task_options=(*settings.task_options, ("fill", "mean")))
 
 
 def _varied(grid: tuple[int, int] | None) -> tuple[Variation, ...]:

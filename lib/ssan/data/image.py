@@ -34,6 +34,7 @@ def cluttered_fashion_task(
     fragment: int = 8,
     size: int = 64,
     grid: tuple[int, int] = (8, 8),
+    fill: str = "zero",
 ) -> Task:
     """Fashion-MNIST items, small and somewhere among fragments of other items, each with the box of the item.
 
@@ -49,7 +50,7 @@ def cluttered_fashion_task(
         item: side of the shrunk item in pixels. At Fashion-MNIST's own 28 the item is found without any help.
         n_fragments, fragment: how many fragments, and their side in pixels.
         size: side of the image in pixels.
-        grid: of the regions that masks hide by default.
+        grid, fill: of the regions that masks hide by default, see `ssan.regions.ImageGrid`.
 
     Raises:
         FileNotFoundError: if the folder does not hold the data set.
@@ -108,7 +109,7 @@ def cluttered_fashion_task(
         valid=split(1, True, most, most + n_valid, n_valid),
         test=split(2, False, 0, n_items, n_test),
         class_names=FASHION,
-        regions=ImageGrid(grid, "zero"),
+        regions=ImageGrid(grid, fill),
     )
 
 

@@ -31,6 +31,7 @@ def shapes_task(
     relational: int = 2,
     size: int = 64,
     grid: tuple[int, int] = (8, 8),
+    fill: str = "zero",
 ) -> Task:
     """Questions about six coloured shapes: generated, with the boxes of the objects that each answer depends on.
 
@@ -46,7 +47,7 @@ def shapes_task(
         seed: names the data set.
         non_relational, relational: how many questions of each group to ask about an image, 0 to 12.
         size: height and width of the images in pixels.
-        grid: of the regions that masks hide by default.
+        grid, fill: of the regions that masks hide by default, see `ssan.regions.ImageGrid`.
 
     Raises:
         ValueError: if a number is out of range, or the grid does not divide the image.
@@ -60,7 +61,7 @@ def shapes_task(
         name: _shapes_split(tokens, lengths, counts[name], seed, stream, (non_relational, relational), size)
         for name, stream in _STREAMS.items()
     }
-    return Task(name="shapes", class_names=ANSWERS, regions=ImageGrid(grid, "zero"), words=words, **splits)
+    return Task(name="shapes", class_names=ANSWERS, regions=ImageGrid(grid, fill), words=words, **splits)
 
 
 def _shapes_split(tokens, lengths, n, seed, stream, asked, size) -> ImageSplit:
