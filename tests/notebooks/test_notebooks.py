@@ -21,10 +21,15 @@ NOTEBOOKS = {
     "02_surrogate_targets": 15,
     "03_supervised_retraining": 12,
     "04_what_the_released_code_computes": 14,
+    "08_explore_sampling": 18,
 }
 HEADINGS = ("## What could mislead you", "## Quiz", "## Exercises", "## References")
 # Home folders, temporary files of Jupyter kernels, installed packages, Windows drives.
 PATHS = re.compile(r"(/(home|root|Users|work|tmp|usr|var|opt|private)/[\w.-]|site-packages|\b[A-Z]:\\\\)")
+
+# Anchors of the glossary: its headings, as GitHub and JupyterLab make anchors of words in lower case.
+HEADING = re.compile(r"^### (.+)$", flags=re.MULTILINE)
+GLOSSARY = {word.replace(" ", "-"): word for word in HEADING.findall((FOLDER / "GLOSSARY.md").read_text())}
 
 every = pytest.mark.parametrize("name", NOTEBOOKS)
 
@@ -130,12 +135,69 @@ def test_prose_keeps_the_order_of_the_series(name):
 @every
 def test_links_lead_somewhere(name):
     for link in re.findall(r"\]\(([^)#\s]+)", prose(name)):
-        assert link.startswith("https://") or (FOLDER / link).exists(), link
+        assert link.startswith("https://") or ((FOLDER / name).parent / link).exists(), link
+
+
+@every
+def test_links_into_the_glossary_find_their_word(name):
+    for anchor in re.findall(r"\]\((?:\.\./)?GLOSSARY\.md#([^)\s]+)\)", prose(name)):
+        assert anchor in GLOSSARY, f"GLOSSARY.md has no heading for #{anchor}"
+
+
+@every
+def test_says_where_words_are_explained_and_what_is_left_on_disk(name):
+    header = prose(name).split("\n## ")[0]
+    assert "(GLOSSARY.md)" in header
+    assert re.search(r"^\*\*Disk\.\*\* .*(\d MB|nothing)", header, flags=re.MULTILINE | re.IGNORECASE)
+
+
+@every
+def test_leads_on_to_the_next_notebook(name):
+    for following in NOTEBOOKS:
+        if int(following[:2]) == int(name[:2]) + 1:
+            assert f"({following}.ipynb)" in prose(name).partition("## Exercises")[2], f"no link to {following}"
+
+
+def is_sentence(line: str) -> bool:
+    """Whether a line of markdown is running text: no heading, formula, table, list of links or fold."""
+    return bool(re.match(r"[A-Z“*`(]", line)) and len(line.split()) >= 5
+
+
+@every
+def test_a_figure_stands_beside_a_sentence(name):
+    """Readers who cannot see a figure are told what it shows, directly before or after it."""
+    cells = read(name).cells
+    for place, cell in enumerate(cells):
+        if any(key.startswith("image/") for output in cell.get("outputs", ()) for key in output.get("data", {})):
+            near = [cells[k] for k in (place - 1, place + 1) if 0 <= k < len(cells)]
+            lines = [line for one in near if one.cell_type == "markdown" for line in one.source.splitlines()]
+            assert any(is_sentence(line) for line in lines), cell.source
 
 
 @every
 def test_a_cell_by_hand_is_checked_against_the_library(name):
     assert sum("assert" in cell.source for cell in code_cells(name)) >= 1
+
+
+def test_the_glossary_explains_each_word_once_and_lists_it_above():
+    text = (FOLDER / "GLOSSARY.md").read_text()
+    words = HEADING.findall(text)
+    assert len(words) == len(set(words)) == len(GLOSSARY)
+    assert all(re.fullmatch(r"[a-z]+( [a-z]+)*", word) for word in words), "anchors are safe for words in lower case"
+    listed = re.findall(r"\[([^\]]+)\]\(#([^)]+)\)", text.partition("\n## ")[0])
+    assert [word for word, _ in listed] == words
+    assert all(anchor in GLOSSARY for anchor in re.findall(r"\(#([^)]+)\)", text))
+    for place in re.split(r"^### ", text, flags=re.MULTILINE)[1:]:
+        meaning = place.partition("\n## ")[0].partition("\n")[2]
+        assert len(meaning.split()) >= 8, place
+        assert re.search(r"\[0\d\]$", meaning.strip()), f"where is it met first? {place}"
+
+
+def test_the_glossary_has_every_word_of_the_architecture():
+    table = (ROOT / "ARCHITECTURE.md").read_text().partition("\n## Words\n")[2].partition("\n## ")[0]
+    words = re.findall(r"^\| ([^|]+?) \|", table, flags=re.MULTILINE)[1:]  # the first row is the head
+    assert len(words) >= 15
+    assert set(words) <= set(GLOSSARY.values()), set(words) - set(GLOSSARY.values())
 
 
 def test_enough_cells_in_all():
