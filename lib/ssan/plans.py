@@ -111,9 +111,9 @@ def _plans() -> dict[str, Plan]:
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
         "cluttered_fashion": Plan(fashion, ALL_IMAGE_CONDITIONS, seeds, scratch),
-        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:4], scratch, _varied(_WINDOWS.grid)),
+        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:3], scratch, _varied(_WINDOWS.grid)),
         "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:3], scratch, _varied_less()),
-        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:4], scratch, _varied(None)),
+        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:3], scratch, _varied(None)),
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
         "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4], scratch),
