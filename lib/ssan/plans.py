@@ -110,22 +110,27 @@ def _plans() -> dict[str, Plan]:
         "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
-        "cluttered_fashion": Plan(fashion, ALL_IMAGE_CONDITIONS, seeds, scratch),
-        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:3], scratch, _varied(_WINDOWS.grid)),
-        "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:3], scratch, _varied_less()),
-        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:3], scratch, _varied(None)),
+        # A third round gained nothing on `shapes`.
+        "cluttered_fashion": Plan(fashion, _without("supervised_masked_3x3"), seeds, scratch),
+        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:2], scratch, _varied(_WINDOWS.grid)),
+        "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:2], scratch, _varied_less()),
+        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:2], scratch, _varied(None)),
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
-        "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:4], scratch),
+        "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:2], scratch),
         # Hidden cells that look like nothing in the data.
         "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds[:4], scratch),
         "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds[:4], scratch),
         # Two hops, and questions that relate objects.
         "shapes_san": Plan(
-            other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:6], scratch
+            other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:4], scratch
         ),
-        "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:3], scratch),
+        "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:2], scratch),
     }
+
+
+def _without(*names: str) -> tuple[str, ...]:
+    return tuple(name for name in ALL_IMAGE_CONDITIONS if name not in names)
 
 
 _FILL_CONDITIONS = ("baseline", "augmentation", "supervised_ridge_3", "supervised_masked_3", "oracle")
@@ -142,7 +147,7 @@ def _varied(grid: tuple[int, int] | None) -> tuple[Variation, ...]:
     found += ablations.teaching()
     if grid is not None:
         names = ("baseline", "self", "supervised_ridge", "oracle")
-        found += ablations.fills() + ablations.sizes((125, 250, 1000, 2000), names)
+        found += ablations.fills() + ablations.sizes((125, 250, 1000), names)
     return tuple(found)
 
 
