@@ -6,7 +6,7 @@ PROFILE ?= default
 export MPLBACKEND := agg
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint unit notebooks lab figures bench clean
+.PHONY: help reproduce test lint unit notebooks browser lab figures bench clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z.$$()A-Z]+:.*## /{sub(/\$$\(VENV\)\/\.stamp/,".venv",$$1); printf "make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ unit: .venv
 notebooks: .venv
 	SSAN_PROFILE=smoke $(RUN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env \
 	  --nbval-cell-timeout=300 --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+browser: .venv ## the notebooks as a reader opens them: JupyterLab in Chromium (which must be installed)
+	$(RUN)/python -m pytest -q tests/browser
 
 lab: .venv ## JupyterLab, opened on the first notebook
 	env -u MPLBACKEND $(RUN)/jupyter lab --notebook-dir=. notebooks/00_start_here.ipynb
