@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from ssan import commands, study
 from ssan.commands import make_sampler
 from ssan.distributed import Processes
+from ssan.losses import LOSS_NAMES
 from ssan.regions import FeatureGrid, TokenRegions
 from ssan.samplers import KeepWindows, Pairs, RandomMasks, Rise
 from ssan.search_store import load_surrogates, search_to_disk
@@ -227,6 +228,20 @@ def test_the_command_lines_train_search_and_supervise(tiny, tmp_path, capsys):
     (tmp_path / "base.safetensors").write_bytes(b"short")
     with pytest.raises(SystemExit, match="not a whole checkpoint"):
         commands.search([*arguments, "--selector", "importance"])
+
+
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_the_command_line_of_training_knows_every_loss(tiny, tmp_path, capsys, loss):
+    """Those that learn and those that compare batches too."""
+    task, found = text_task(24), tmp_path / "found"
+    search_to_disk(text_model(1), task.train, Pairs(), found, regions=task.regions)
+    one_epoch = [*tiny, "--epochs", "1", "--learning-rate", "0.02", "--keep", "last"]
+    for name, weight in (("without", "0"), ("with", "20")):
+        out = str(tmp_path / f"{name}.safetensors")
+        commands.train([*one_epoch, "--out", out, "--surrogates", str(found), "--loss", loss, "--weight", weight])
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["attention_loss"] > 0
+    without, with_loss = (load_file(tmp_path / f"{name}.safetensors") for name in ("without", "with"))
+    assert not torch.equal(without["attention_out.weight"], with_loss["attention_out.weight"])
 
 
 @pytest.mark.parametrize("module", ["ssan.search", "ssan.training"])

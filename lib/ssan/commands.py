@@ -25,7 +25,7 @@ from torch import nn
 from ssan.checkpoint import config_hash, load_model, save_model
 from ssan.data.task import Task
 from ssan.distributed import Processes, connected
-from ssan.losses import LOSSES, prepare_target
+from ssan.losses import LOSS_NAMES, prepare_target
 from ssan.regions import Regions
 from ssan.samplers import HideWindows, KeepK, KeepWindows, Pairs, RandomMasks, Rise, Singles
 from ssan.scorer import SCORES
@@ -96,7 +96,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
     parser = _parser("ssan.training", "Train the model of a task; with --surrogates, supervise its attention.")
     parser.add_argument("--out", type=Path, required=True, help="file for the weights")
     parser.add_argument("--surrogates", type=Path, help="folder that ssan.search wrote for the same task and seed")
-    parser.add_argument("--loss", choices=LOSSES, default="kl", help="of the attention")
+    parser.add_argument("--loss", choices=LOSS_NAMES, default="kl", help="of the attention")
     parser.add_argument("--weight", type=float, default=0.2, help="of the attention loss")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=32, help="examples per step, over all processes")

@@ -61,7 +61,7 @@ def find_surrogates(
         model_or_teachers: a model that returns `Output`, or several: scores and attention are then averaged.
         batch: B examples, on the models' device.
         sampler: which variants to try; variant 0 is the clean input and always a candidate.
-        selector: `best`, `importance`, `ridge`, or a selector.
+        selector: `best`, `margin`, `top_k`, `weighted`, `importance`, `ridge`, or a selector, see `ssan.selectors`.
         score: what a variant is judged by: `logit`, `probability` or `log_odds` of the ground-truth class.
         regions: what masks hide; by default the model's own `regions` if it has them, else tokens or an 8x8 grid.
         perturbations_per_eval: variants per forward pass; by default as many as make about a million input numbers.
