@@ -6,12 +6,13 @@ import json
 import pytest
 import torch
 
-from ssan.conditions import CONDITIONS, Condition, Round, Target
+from ssan.conditions import CONDITIONS, Condition, CrossFitted, Round, Snapshots, Target
 from ssan.experiment import Experiment, Settings
 from ssan.gallery import outcomes, pick, surrogate_rows, text_examples
 from ssan.losses import prepare_target
 from ssan.models.ensemble import Ensemble
 from ssan.models.text import TextConfig, make_model
+from ssan.rounds import folds
 from ssan.samplers import Pairs, Singles
 from ssan.schedules import AnnealOut
 from ssan.search import find_surrogates
@@ -105,6 +106,52 @@ def test_teachers_may_have_seen_masked_inputs(one):
     _, attention = predict(one.trained("augmentation"), one.train_batch, device="cpu")
     assert torch.allclose(one.target(augmented), attention, atol=2e-3)
     assert not torch.allclose(one.target(plain), one.target(augmented), atol=1e-3)
+
+
+def test_crossfitted_teachers_have_not_seen_what_they_search(one):
+    of = CrossFitted(selector="importance", score="probability", teachers=2, folds=3)
+    target, fold = one.target(of), folds(one, 3)
+    assert sorted(torch.bincount(fold).tolist())[0] >= len(fold) // 3
+    for k in range(3):
+        others, own = (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]
+        nets = []
+        for j in range(2):
+            seed = one.seed + 1000 * j
+            net, task = one.make_model(one.task, seed), one.task.training_on(others)
+            assert not set(task.train.ids.tolist()) & set(one.train_batch.ids[own].tolist())
+            fit(net, task, dataclasses.replace(TRAIN, seed=seed))
+            nets.append(net)
+        batch = one.train_batch.select(own)
+        found = find_surrogates(nets, batch, Pairs(), selector="importance", score="probability", regions=one.regions)
+        assert torch.allclose(target[own, : found.attention.shape[1]], found.attention, atol=2e-3)
+    assert not torch.allclose(target, one.target(Target(selector="importance", score="probability")), atol=1e-3)
+    with pytest.raises(ValueError, match="at least two folds"):
+        CrossFitted(folds=1)
+
+
+def test_snapshots_are_one_training_looked_at_on_the_way(tmp_path):
+    one = build(tmp_path)
+    early, end = one.snapshots(2, "baseline-0", one.seed)
+    assert torch.equal(weights(end), weights(build(tmp_path / "plain").baseline(0)))
+    assert torch.equal(weights(end), weights(one.baseline(0)))  # and the file is read as the baseline
+    short = one.make_model(one.task, one.seed)
+    fit(short, one.task, dataclasses.replace(TRAIN, seed=one.seed, epochs=1))
+    assert torch.equal(weights(early), weights(short))
+    again = one.snapshots(2, "baseline-0", one.seed)
+    assert all(torch.equal(weights(a), weights(b)) for a, b in zip(again, (early, end), strict=True))
+    with pytest.raises(ValueError, match="as many epochs"):
+        one.snapshots(3, "baseline-0", one.seed)
+
+
+def test_snapshots_teach_for_the_price_of_one_training(tmp_path):
+    one = build(tmp_path)
+    rounds = (Round(temperature=0.5), Round(temperature=0.5))
+    row = one.run(Condition("cheap", Snapshots(rounds, "ridge", teachers=2), ("scratch",)), "scratch")
+    assert (row["trainings"], row["searches"]) == (3, 2)
+    first = one.target(Snapshots(rounds[:1], "ridge", teachers=2))
+    teachers = one.snapshots(2, "baseline-0", one.seed)
+    found = find_surrogates(teachers, one.train_batch, Pairs(), selector="ridge", regions=one.regions)
+    assert torch.allclose(first, prepare_target(found.attention, one.exists, 0.5), atol=1e-5)
 
 
 def test_a_target_may_have_masks_of_its_own(one):

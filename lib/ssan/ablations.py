@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from ssan.conditions import PLAIN, Condition, Round, Target, condition
+from ssan.conditions import PLAIN, Condition, CrossFitted, Round, Snapshots, Target, condition
 from ssan.samplers import HideWindows, KeepWindows, Pairs, RandomMasks, Rise, Sampler, Singles
 from ssan.schedules import AnnealOut, Constant, WarmUp
 
@@ -130,6 +130,10 @@ def fills() -> list[Variation]:
 def teaching() -> list[Variation]:
     """How many teachers, how many rounds, how sharp, and when the weight is on."""
     found = [_vary("teachers", n, dataclasses.replace(MIDDLE, teachers=n)) for n in (1, 2, 3, 5)]
+    found += [
+        _vary("teachers", "3 snapshots of one", Snapshots((SHARP,), "ridge", teachers=3)),
+        _vary("teachers", "3, each on a half", CrossFitted((SHARP,), "ridge", teachers=3)),
+    ]
     rounds = {"1": (SHARP,), "2": (SHARP, SHARP), "3": (SHARP, SHARP, SHARP)}
     found += [_vary("rounds", name, dataclasses.replace(MIDDLE, rounds=own)) for name, own in rounds.items()]
     found += [
@@ -144,6 +148,19 @@ def teaching() -> list[Variation]:
         _vary("masked inputs", "all", dataclasses.replace(MIDDLE, augmented=True), augment=True),
     ]
     return found
+
+
+def cheaper(grid: tuple[int, int]) -> list[Variation]:
+    """The full method, `supervised_masked_3`, and the same for less."""
+    whole = condition("supervised_masked_3").target
+    named = {
+        "3 teachers, 2 rounds": whole,
+        "1 teacher, 2 rounds": dataclasses.replace(whole, teachers=1),
+        "3 snapshots, 2 rounds": Snapshots(whole.rounds, whole.selector, whole.score, 3, augmented=True),
+        "3 teachers, 1 round": dataclasses.replace(whole, rounds=whole.rounds[:1]),
+        "3 teachers, 2 rounds, 16 masks": dataclasses.replace(whole, sampler=HideWindows(2, stride=2, grid=grid)),
+    }
+    return [_vary("masked inputs, for less", name, target, augment=True) for name, target in named.items()]
 
 
 def sizes(numbers: tuple[int, ...], names: tuple[str, ...]) -> list[Variation]:

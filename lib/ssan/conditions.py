@@ -66,6 +66,33 @@ class Target:
 
 
 @dataclass(frozen=True)
+class CrossFitted(Target):
+    """Targets by teachers that have not seen the example: each fold is searched by nets trained on the other folds.
+
+    There are `teachers` nets for every fold. Examples that share an image are in one fold.
+
+    Attributes:
+        folds: how many parts the training examples are dealt into.
+    """
+
+    folds: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.folds < 2 or self.rounds[0].gives != "surrogate" or len(self.rounds) > 1:
+            raise ValueError(f"cross-fitted targets are surrogates of one round, of at least two folds, got {self}")
+
+
+@dataclass(frozen=True)
+class Snapshots(Target):
+    """Targets by one net a round, as it was at several times: a single training gives all the teachers.
+
+    The `teachers` times are evenly spaced, the last is the end. (Snapshot ensembles, Huang et al. 2017, without their
+    cyclic learning rate.)
+    """
+
+
+@dataclass(frozen=True)
 class Condition:
     """One row of a table.
 

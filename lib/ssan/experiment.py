@@ -120,6 +120,7 @@ class Experiment:
         *,
         start: str = "scratch",
         of: Condition = PLAIN,
+        rows: Tensor | None = None,
     ) -> nn.Module:
         """The net called `name`: loaded if it was trained before, else trained and saved.
 
@@ -129,25 +130,56 @@ class Experiment:
             supervision: targets, or None.
             start: `scratch`, or `continued` from the baseline.
             of: the condition, for what it says of targets, epochs and augmentation.
+            rows: which training examples it sees, None for all; `name` must say so.
         """
-        trained_from = config_hash(self.hash, name, seed, start, dataclasses.replace(of, name="", role="", starts=()))
-        path = self.folder / f"{name}-{trained_from}.safetensors"
-        model = self.make_model(self.task, seed)
-        if path.exists():
-            self._needed[path] = float(notes_of(path).get("seconds", "nan"))
-            return load_model(path, model, trained_from)
+        return self._nets(1, name, seed, supervision, start, of, rows)[0]
+
+    def snapshots(
+        self, n: int, name: str, seed: int, supervision: Supervision | None = None, *, of: Condition = PLAIN
+    ) -> list[nn.Module]:
+        """`n` nets from one training: `net` at evenly spaced times, the last of them the end.
+
+        Raises:
+            ValueError: if there are fewer epochs than snapshots, or the training keeps another epoch than the last.
+        """
+        config = self.settings.train
+        if config.keep != "last" or not 1 <= n <= config.epochs:
+            raise ValueError(f"{n} snapshots need as many epochs and keep='last', got {config}")
+        return self._nets(n, name, seed, supervision, "scratch", of, None)
+
+    def _nets(self, n, name, seed, supervision, start, of, rows) -> list[nn.Module]:
+        """The snapshots, the last of which is the net itself; read if all are there, else all made in one training."""
+        bare = dataclasses.replace(of, name="", role="", starts=())
+        trained_from = config_hash(self.hash, name, seed, start, bare)
         config = dataclasses.replace(self.settings.train, seed=seed)
         if of.entropy_penalty:
             config = dataclasses.replace(config, entropy_penalty=of.entropy_penalty)
+        if of.longer and start == "scratch":
+            config = dataclasses.replace(config, epochs=2 * config.epochs)
+        times = [config.epochs * (k + 1) // n for k in range(n)]
+        hashes = {t: config_hash(trained_from, "epoch", t) for t in times[:-1]} | {times[-1]: trained_from}
+        paths = {t: self.folder / f"{name}-{h}.safetensors" for t, h in hashes.items()}
+        end = paths[times[-1]]
+        if all(path.exists() for path in paths.values()):
+            self._needed[end] = float(notes_of(end).get("seconds", "nan"))
+            return [load_model(paths[t], self.make_model(self.task, seed), hashes[t]) for t in times]
+
+        def look(epoch: int, model: nn.Module) -> None:
+            if epoch in hashes and epoch != times[-1]:
+                save_model(paths[epoch], model, hashes[epoch])
+
+        model = self.make_model(self.task, seed)
         if start == "continued":
             model.load_state_dict(self.baseline(0).state_dict())
-        elif of.longer:
-            config = dataclasses.replace(config, epochs=2 * config.epochs)
-        task = self.masking.of(model) if of.augment else self.task
-        fitted = fit(model, task, config, supervision, device=self.device)
-        save_model(path, model, trained_from, seconds=f"{fitted.seconds:.3f}")
-        self._needed[path] = fitted.seconds
-        return model
+        task = self.task if rows is None else self.task.training_on(rows)
+        if of.augment:
+            masking = self.masking if rows is None else Masking(task, self.settings.sampler)
+            task = masking.of(model)
+        fitted = fit(model, task, config, supervision, device=self.device, after_epoch=look)
+        save_model(end, model, trained_from, seconds=f"{fitted.seconds:.3f}")
+        self._needed[end] = fitted.seconds
+        earlier = [load_model(paths[t], self.make_model(self.task, seed), hashes[t]) for t in times[:-1]]
+        return [*earlier, model]
 
     def baseline(self, k: int, *, augmented: bool = False) -> nn.Module:
         """The k-th baseline; they differ in initial weights and batch order, the 0-th is *the* baseline.
@@ -168,6 +200,7 @@ class Experiment:
         *,
         sampler: Sampler | None = None,
         regions: Regions | None = None,
+        rows: Tensor | None = None,
     ) -> Surrogates:
         """What `teachers` find on the training examples: loaded if it was searched before, else searched and saved.
 
@@ -176,6 +209,7 @@ class Experiment:
             teachers: the nets.
             selector, score: see `find_surrogates`.
             sampler, regions: other masks, and what they hide; by default the study's and the task's.
+            rows: which training examples, None for all; `name` must say so.
         """
         sampler, regions = sampler or self.settings.sampler, regions or self.regions
         made_from = config_hash(self.hash, name, len(teachers), selector, score, sampler, regions)
@@ -184,6 +218,8 @@ class Experiment:
             self._needed[path] = float(peek(path)[0].get("seconds", "nan"))
             return Surrogates.load(path, {"from": made_from})
         batch, began = self.on_device(teachers), time.perf_counter()
+        if rows is not None:
+            batch = batch.select(rows.to(batch.device))
         found = find_surrogates(teachers, batch, sampler, selector=selector, score=score, regions=regions).to("cpu")
         self._needed[path] = seconds = round(time.perf_counter() - began, 3)
         found.save(path, {"from": made_from, "seconds": seconds})

@@ -147,7 +147,8 @@ def _varied(grid: tuple[int, int] | None) -> tuple[Variation, ...]:
     found += ablations.teaching()
     if grid is not None:
         names = ("baseline", "self", "supervised_ridge", "oracle")
-        found += ablations.fills() + ablations.sizes((125, 250, 1000), names)
+        found += ablations.cheaper(grid) + ablations.fills()
+        found += ablations.sizes((125, 250, 1000), names)
     return tuple(found)
 
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ssan import targets
-from ssan.conditions import Condition, Round, Target
+from ssan.conditions import PLAIN, Condition, CrossFitted, Round, Snapshots, Target, condition
+from ssan.data.pixels import ImageSplit
 from ssan.losses import prepare_target
 from ssan.metrics import box_distribution
 from ssan.regions import ImageGrid, Regions
@@ -38,12 +39,20 @@ def make_target(one: Experiment, of: Target) -> Tensor:
 
 def teachers(one: Experiment, of: Target) -> tuple[str, list[nn.Module]]:
     """The teachers of the last round, and a name that says who they are."""
+    snapshots = isinstance(of, Snapshots)
+    if len(of.rounds) == 1 and snapshots:
+        first = condition("augmentation") if of.augmented else PLAIN
+        return f"{first.name}, {of.teachers} snapshots", one.snapshots(
+            of.teachers, f"{first.name}-0", one.seed, of=first
+        )
     if len(of.rounds) == 1:
         name = f"{'augmented' if of.augmented else 'baseline'}-x{of.teachers}"
         return name, [one.baseline(k, augmented=of.augmented) for k in range(of.teachers)]
     before = dataclasses.replace(of, rounds=of.rounds[:-1], change=None)
     student = Condition("student", before, starts=("scratch",), augment=of.augmented)
     supervision = one.supervision(make_target(one, before), one.settings.weight)
+    if snapshots:
+        return f"students of {before}", one.snapshots(of.teachers, "student-0", one.seed, supervision, of=student)
     nets = [one.net(f"student-{k}", one.seed + 1000 * k, supervision, of=student) for k in range(of.teachers)]
     return f"students of {before}", nets
 
@@ -61,7 +70,38 @@ def regions_of(one: Experiment, of: Target) -> Regions:
     return dataclasses.replace(one.regions, fill=of.fill)
 
 
+def folds(one: Experiment, n: int) -> Tensor:
+    """(N,) int64 in [0, n): the fold of each training example, of nearly equal sizes; an image is in one fold."""
+    split = one.task.train
+    group = split.image_of.unique(return_inverse=True)[1] if isinstance(split, ImageSplit) else torch.arange(len(split))
+    order = torch.randperm(int(group.max()) + 1, generator=torch.Generator().manual_seed(one.seed))
+    return order[group] % n
+
+
+def _crossfitted(one: Experiment, of: CrossFitted) -> Tensor:
+    """(N, R): what the teachers of each fold, who have not been trained on it, find on it.
+
+    A pretrained CNN is the same for all of them: it has seen every image, but no question and no answer.
+    """
+    fold, first = folds(one, of.folds), condition("augmentation") if of.augmented else PLAIN
+    found: list[Tensor] = []
+    for k in range(of.folds):
+        name, others, own = f"without-{k}-of-{of.folds}", (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]
+        nets = [
+            one.net(f"{first.name}-{name}-{j}", one.seed + 1000 * j, of=first, rows=others) for j in range(of.teachers)
+        ]
+        chosen = {"sampler": of.sampler, "regions": regions_of(one, of), "rows": own}
+        found.append(one.surrogates(f"{first.name} {name}", nets, of.selector, of.score, **chosen).attention)
+    width = max(maps.shape[1] for maps in found)
+    target = torch.zeros(len(fold), width)
+    for k, maps in enumerate(found):
+        target[fold == k, : maps.shape[1]] = maps
+    return target
+
+
 def _given(one: Experiment, of: Target, last: Round) -> Tensor:
+    if isinstance(of, CrossFitted):
+        return _distribution(one, _crossfitted(one, of), last)
     name, nets = teachers(one, of)
     if last.gives == "random_variant":
         sampler, regions = of.sampler or one.settings.sampler, regions_of(one, of)

@@ -35,6 +35,19 @@ def test_select_row_by_row(rows):
     assert batch.tokens.shape[1] == of["lengths"][chosen].max()
 
 
+def test_a_part_selects_what_the_whole_selects():
+    whole = ImageSplit(**fields(), presence=torch.rand(4, 3), features=torch.rand(4, 6, 2))
+    rows = torch.tensor([5, 0, 3])
+    part = whole.part(rows)
+    assert len(part.images) == len(part.presence) == len(whole.image_of[rows].unique())
+    for name in ("ids", "label", "features", "boxes", "tokens", "lengths", "kind"):
+        assert torch.equal(getattr(part.select(slice(0, 3)), name), getattr(whole.select(rows), name)), name
+    for k, row in enumerate(rows.tolist()):
+        assert torch.equal(part.presence[part.image_of[k]], whole.presence[whole.image_of[row]])
+    bare = ImageSplit(torch.arange(2), torch.zeros(2, dtype=torch.long), fields()["images"], torch.tensor([3, 1]))
+    assert torch.equal(bare.part(torch.tensor([1])).select([0]).image, bare.select([1]).image)
+
+
 def test_features_go_with_their_images():
     of = fields() | {"features": torch.rand(4, 6, 2)}
     assert torch.equal(ImageSplit(**of).select([5, 0]).features, of["features"][of["image_of"][[5, 0]]])

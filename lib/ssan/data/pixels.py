@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -90,6 +91,16 @@ class ImageSplit:
         else:
             fields["image"] = as_float(self.images[shown], self.mean, self.std)
         return Batch(ids=self.ids[rows], label=self.label[rows], **fields)
+
+    def part(self, rows: Tensor) -> ImageSplit:
+        """A split of the examples at `rows` (indices) alone, with the images they look at."""
+        used, image_of = self.image_of[rows].unique(return_inverse=True)
+        fields = {name: getattr(self, name) for name in ("ids", "label", "tokens", "lengths", "boxes", "kind")}
+        own = {name: value[rows] for name, value in fields.items() if value is not None}
+        for name in ("images", "presence", "features"):
+            value = getattr(self, name)
+            own[name] = None if value is None else value[used]
+        return dataclasses.replace(self, image_of=image_of, **own)
 
 
 def as_float(images: Tensor, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)) -> Tensor:

@@ -76,6 +76,11 @@ class Task:
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
         return dataclasses.replace(self, train=self.train.select(order[:n_train].sort().values))
 
+    def training_on(self, rows: Tensor) -> Task:
+        """The same task with the training examples at `rows` (indices) alone."""
+        of = self.train
+        return dataclasses.replace(self, train=of.part(rows) if hasattr(of, "part") else of.select(rows))
+
     def fingerprint(self) -> str:
         """Short hash of the examples of all splits: changes whenever ids, order or labels do."""
         digest = hashlib.sha256(self.name.encode())
