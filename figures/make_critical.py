@@ -35,7 +35,7 @@ def main(results: Path, out: Path) -> list[str]:
         figure, axes = plt.subplots(len(metrics), 1, figsize=(10, 3.1 * len(metrics)))
         for ax, (metric, label) in zip(axes, metrics.items(), strict=True):
             values = by_seed(rows, metric).rename(columns=lambda name: name.split("/")[0])
-            colours = {name.replace("_", " "): plots.ROLE_COLOURS[CONDITIONS[name].role] for name in values}
+            colours = {name.replace("_", " "): plots.ROLE_TEXT[CONDITIONS[name].role] for name in values}
             ranking = critical_difference.rank(values.rename(columns=lambda name: name.replace("_", " ")))
             critical_difference.draw(ranking, colours, ax)
             p = "" if pd.isna(ranking.p) else f", Friedman p = {ranking.p:.1g}"

@@ -27,22 +27,35 @@ def front(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return order[kept][::-1]
 
 
-def annotate(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str]) -> None:
-    """Names beside their points, above each other where points are close."""
-    span = np.ptp(y) or 1.0
-    taken: list[tuple[float, float]] = []
-    for i in np.argsort(y):
-        height = y[i]
-        while any(abs(height - b) < 0.035 * span and abs(x[i] - a) < 0.35 * (np.ptp(x) or 1) for a, b in taken):
-            height += 0.035 * span
-        taken.append((x[i], height))
+def spaced(wanted: np.ndarray, gap: float, top: float = 1.0) -> np.ndarray:
+    """Heights at least `gap` apart and at most `top`, in the order of the `wanted` ones and near them."""
+    order = np.argsort(wanted, kind="stable")
+    placed = wanted[order].astype(float)
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    above = top
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], above)
+        above = placed[i] - gap
+    heights = np.empty_like(placed)
+    heights[order] = placed
+    return heights
+
+
+def annotate(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str], colours: list[str]) -> None:
+    """Names in a column to the right of the axes, by height, each with a line to its point."""
+    low, high = ax.get_ylim()
+    heights = spaced((y - low) / (high - low), 0.043, 1.02)
+    for i, name in enumerate(names):
         ax.annotate(
-            names[i],
+            name,
             (x[i], y[i]),
-            (x[i] + 0.02 * np.ptp(x), height),
-            fontsize=7.5,
+            (1.03, heights[i]),
+            textcoords="axes fraction",
+            fontsize=8,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": "0.7", "lw": 0.5},
+            color=colours[i],
+            arrowprops={"arrowstyle": "-", "color": "0.8", "lw": 0.6, "relpos": (0, 0.5), "shrinkB": 3},
         )
 
 
@@ -50,7 +63,10 @@ def points(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     """One point a condition, coloured by role."""
     colours = [plots.ROLE_COLOURS[CONDITIONS[name].role] for name in table.index]
     ax.scatter(table[x], table[y], c=colours, s=34, zorder=3)
-    annotate(ax, table[x].to_numpy(), table[y].to_numpy(), [name.replace("_", " ") for name in table.index])
+    ax.margins(x=0.05, y=0.06)
+    names = [name.replace("_", " ") for name in table.index]
+    text = [plots.ROLE_TEXT[CONDITIONS[name].role] for name in table.index]
+    annotate(ax, table[x].to_numpy(), table[y].to_numpy(), names, text)
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
@@ -71,23 +87,29 @@ def main(results: Path, out: Path) -> list[str]:
     found = {task: results / f"{task}.csv" for task in TASKS if (results / f"{task}.csv").exists()}
     if not found:
         return names
-    figure, axes = plt.subplots(1, len(found), figsize=(7.2 * len(found), 5.6), squeeze=False)
-    costs, cost_axes = plt.subplots(len(found), 2, figsize=(13, 4.6 * len(found)), squeeze=False, sharey="row")
+    figure, axes = plt.subplots(1, len(found), figsize=(7.6 * len(found), 5.2), squeeze=False)
+    costs, cost_axes = plt.subplots(len(found), 2, figsize=(14, 5.0 * len(found)), squeeze=False)
     for column, (task, path) in enumerate(found.items()):
         table = means(pd.read_csv(path))
         ax = axes[0, column]
         points(ax, table, "pointing", "accuracy")
-        line = table.iloc[front(table["pointing"].to_numpy(), table["accuracy"].to_numpy())]
+        ax.autoscale(False)
+        # Who knows the boxes does not compete.
+        free = table[[CONDITIONS[name].role != "ceiling" for name in table.index]]
+        line = free.iloc[front(free["pointing"].to_numpy(), free["accuracy"].to_numpy())]
         ax.plot(line["pointing"], line["accuracy"], color="0.6", lw=1, zorder=1)
         ax.set(xlabel="pointing, mean over seeds", ylabel="test accuracy, mean over seeds", title=TASKS[task])
-        ax.margins(x=0.16, y=0.06)
         for ax, metric in zip(cost_axes[column], ("accuracy", "pointing"), strict=True):
             rest = table.drop(index=["oracle", "baseline"], errors="ignore").dropna(subset=[f"recovered_{metric}"])
             points(ax, rest, "trainings", f"recovered_{metric}")
             ax.axhline(0, color="0.4", lw=1)
             ax.axhline(1, color=plots.ROLE_COLOURS["ceiling"], lw=1, ls="--")
             ax.set(xlabel="networks trained", ylabel="recovered gain", title=f"{TASKS[task]}: {metric}")
-            ax.margins(x=0.2, y=0.08)
-    plots.save(figure, out, "tradeoff", "Test accuracy against pointing of every condition, with the Pareto front.")
+    plots.save(
+        figure,
+        out,
+        "tradeoff",
+        "Test accuracy against pointing of every condition, with the Pareto front of those without boxes.",
+    )
     plots.save(costs, out, "cost", "Recovered gain in accuracy and pointing against the number of trained networks.")
     return ["tradeoff", "cost"]

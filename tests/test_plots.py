@@ -4,6 +4,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 
 from ssan import plots
 
@@ -68,3 +69,12 @@ def test_pair_matrix_frames_the_best_pair_in_both_places():
 def test_pair_matrix_refuses_another_shape():
     with pytest.raises(ValueError, match=r"\(2, 2\) for 2 words, got shape \(3, 3\)"):
         plots.pair_matrix(["a", "b"], np.zeros((3, 3)), "change")
+
+
+def test_words_in_the_colour_of_a_role_can_be_read_on_white():
+    """Contrast as the Web Content Accessibility Guidelines define it; 4.5 is their level AA."""
+    for colour in plots.ROLE_TEXT.values():
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        assert 1.05 / (luminance + 0.05) >= 4.5, colour
+    assert plots.ROLE_TEXT.keys() == plots.ROLE_COLOURS.keys()

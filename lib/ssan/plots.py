@@ -21,6 +21,8 @@ from ssan.conditions import CONDITIONS
 from ssan.statistics import by_seed, compare
 
 ROLE_COLOURS = {"baseline": "#000000", "method": "#0072B2", "control": "#E69F00", "ceiling": "#009E73"}
+# The same for text, dark enough to be read on white (contrast of at least 4.5 to 1).
+ROLE_TEXT = {"baseline": "#000000", "method": "#0072B2", "control": "#8A5A00", "ceiling": "#00765A"}
 ROLE_LABELS = {
     "baseline": "baseline",
     "method": "supervised with surrogates",
