@@ -109,7 +109,7 @@ def main(results: Path, out: Path) -> list[str]:
         figure,
         out,
         "tradeoff",
-        "Test accuracy against pointing of every condition, with the Pareto front of those without boxes.",
+        "Accuracy against pointing of every condition, with the front of those without boxes.",
     )
     plots.save(costs, out, "cost", "Recovered gain in accuracy and pointing against the number of trained networks.")
     return ["tradeoff", "cost"]
