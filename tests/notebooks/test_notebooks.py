@@ -22,6 +22,7 @@ NOTEBOOKS = {
     "03_supervised_retraining": 12,
     "04_what_the_released_code_computes": 14,
     "08_explore_sampling": 18,
+    "09_beyond_one_machine": 17,
 }
 HEADINGS = ("## What could mislead you", "## Quiz", "## Exercises", "## References")
 # Home folders, temporary files of Jupyter kernels, installed packages, Windows drives.
