@@ -1,6 +1,7 @@
 """Speed: how many times faster the search is than its alternatives, what it costs beside its limits, and how it grows.
 
 Drawn from figures/results/bench.csv, which `make bench` writes; it belongs to no profile and is drawn with `full`.
+`markdown` makes the table of the same rows.
 """
 
 from __future__ import annotations
@@ -16,13 +17,71 @@ from ssan import plots
 
 # Beginnings of the names of rows, and what the figure calls them.
 FASTER = ("text pairs", "image pairs", "64 grid cells", "512 random masks")
-COSTS = ("image masks", "training step", "memory")
+COSTS = ("image masks", "training step", "memory", "bytes moved")
 GROWTH = {
     "number of masks": ("number of masks", "#0072B2", "o"),
     "sentence length": ("words of a sentence", "#009E73", "s"),
     "sentence length, plain batch": ("words of a sentence, plain batches", "#E69F00", "D"),
     "image size": ("side of the image in pixels", "#CC79A7", "^"),
 }
+
+# What `make bench` set out to reach: beginnings of names of rows (the longest that fits counts), at least or at most.
+AT_LEAST = {
+    "text pairs, as released": 150,
+    "text pairs, without padding": 50,
+    "text pairs, plain batch": 4,
+    "image pairs, feature grid": 20,
+    "64 grid cells": 2,
+    "512 random masks": 5,
+}
+GOALS = {">=": "at least", "<=": "at most"}
+AT_MOST = {"image masks, bare forward": 1.05, "training step": 1.05, "memory": 1.1}
+
+
+def goal_of(name: str) -> tuple[str, float] | None:
+    """(">=" or "<=", number) for the row called `name`, or None where no goal was set."""
+    goals = {start: (">=", goal) for start, goal in AT_LEAST.items()}
+    goals |= {start: ("<=", goal) for start, goal in AT_MOST.items()}
+    fitting = [start for start in goals if name.startswith(start)]
+    return goals[max(fitting, key=len)] if fitting else None
+
+
+def reached(name: str, ratio: float) -> bool | None:
+    """Whether `ratio`, as the table shows it, is as good as the goal of its row; None without a goal."""
+    goal = goal_of(name)
+    if goal is None:
+        return None
+    shown = float(f"{ratio:.3g}")
+    return shown >= goal[1] if goal[0] == ">=" else shown <= goal[1]
+
+
+def markdown(rows: pd.DataFrame) -> str:
+    """The table of the README: every row but the single points of the growth curves, missed goals in bold.
+
+    Args:
+        rows: of figures/results/bench.csv.
+
+    Returns:
+        Lines of Markdown, the last one saying what it was measured on.
+    """
+    kinds = (
+        ("faster than", FASTER, " x"),
+        ("times the cost of", COSTS, ""),
+        ("grows with the power", ("exponent",), ""),
+        ("share of the time allowed", ("explorer update",), ""),
+    )
+    lines = ["| | measured | spread | goal |", "|---|---|---|---|"]
+    for title, starts, unit in kinds:
+        for row in rows[rows["name"].str.startswith(starts)].itertuples():
+            measured = f"{row.ratio:.3g}{unit}"
+            if reached(row.name, row.ratio) is False:
+                measured = f"**{measured}**"
+            goal = goal_of(row.name)
+            told = "" if goal is None else f"{GOALS[goal[0]]} {goal[1]:g}{unit}"
+            lines.append(f"| {title}: {row.name.removeprefix('exponent, ')} | {measured} | {row.spread:.0%} | {told} |")
+    hosts = "; ".join(dict.fromkeys(rows["host"]))
+    note = "Median over repetitions; spread is (largest - smallest) / median. **Bold** misses its goal. Measured on: "
+    return "\n".join([*lines, "", note + hosts + "."]) + "\n"
 
 
 def bars(ax: Axes, rows: pd.DataFrame, colour: str) -> None:
