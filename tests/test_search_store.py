@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -224,6 +225,67 @@ def test_the_description_says_what_was_searched(model, batch, tmp_path):
     assert told["regions"].startswith("TokenRegions")
     assert f"torch {torch.__version__}" in told["versions"]
     assert told["seed"] is None
+
+
+class Dead(BaseException):
+    """Where the process is killed in `test_killed_between_any_two_steps_of_writing`."""
+
+
+def killed_at(patch, moment):
+    """The process dies at the `moment`-th step of writing files; a dead process tidies nothing up.
+
+    Steps are: before a file is opened, with half of it written, before it gets its name, and right after that.
+    """
+    steps = iter(range(10**6))
+
+    def dies(function, *, before=None, after=False):
+        def instead(*args, **options):
+            if next(steps) == moment:
+                if before:
+                    before(*args)
+                patch.setattr(Path, "unlink", lambda *_, **__: None)
+                raise Dead
+            result = function(*args, **options)
+            if after and next(steps) == moment:
+                patch.setattr(Path, "unlink", lambda *_, **__: None)
+                raise Dead
+            return result
+
+        return instead
+
+    def halve(descriptor):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+
+    patch.setattr(tempfile, "mkstemp", dies(tempfile.mkstemp))
+    patch.setattr(os, "fsync", dies(os.fsync, before=halve))
+    patch.setattr(os, "replace", dies(os.replace, after=True))
+
+
+def test_killed_between_any_two_steps_of_writing(model, batch, tmp_path):
+    batch = batch.select(torch.arange(8))
+    search(model, batch, tmp_path / "one")
+    whole, moment, halves = contents(tmp_path / "one"), 0, 0
+    while True:
+        folder = tmp_path / str(moment)
+        with pytest.MonkeyPatch.context() as patch:
+            killed_at(patch, moment)
+            try:
+                search(model, batch, folder)
+            except Dead:
+                pass
+            else:
+                break  # no such step: all have been tried
+        left = contents(folder) if folder.exists() else {}
+        assert all(name.endswith(".part") or whole[name] == value for name, value in left.items())
+        halves += any(name.endswith(".part") for name in left)
+        search(model, batch, folder)
+        after = contents(folder)
+        # What was half-written of the description stays beside it; a shard's is cleared away.
+        assert {name: value for name, value in after.items() if not name.endswith(".part")} == whole
+        assert all(name.startswith(MANIFEST) for name in after.keys() - whole.keys())
+        moment += 1
+    assert moment == 4 * len(whole)
+    assert halves == 2 * len(whole)
 
 
 KILLED = """
