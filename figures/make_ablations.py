@@ -21,12 +21,17 @@ TASKS = {
     "trec": ("TREC", "faithfulness"),
 }
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
+# An interval from fewer seeds than this says more about Student's t than about the method: the range is shown then.
+LEAST_FOR_INTERVALS = 4
 # Axes whose values are numbers are drawn as curves, the others as bars of dots.
 CURVES = ("number of masks", "teachers", "rounds", "temperature")
 
 
 def differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Axis, value -> mean difference to the baseline of the same seed, with its interval, in the rows' order."""
+    """Axis, value -> mean difference to the baseline of the same seed, in the rows' order.
+
+    With `low` and `high`: its 95% interval, or with few seeds the least and the largest difference.
+    """
     base = rows[rows["condition"] == "baseline"].drop_duplicates("seed").set_index("seed")[metric]
     found = []
     for (axis, value), own in rows[rows["axis"].notna()].groupby(["axis", "value"], sort=False):
@@ -34,12 +39,20 @@ def differences(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
             continue
         pair = own.set_index("seed")[metric]
         seeds = pair.index.intersection(base.index)
-        difference = paired_difference(pair[seeds].to_numpy(), base[seeds].to_numpy())
-        told = {"axis": axis, "value": str(value), "mean": difference.mean, "n": difference.n}
-        finite = np.isfinite([difference.low, difference.high]).all()
-        low, high = (difference.low, difference.high) if finite else (difference.mean, difference.mean)
+        apart = pair[seeds].to_numpy() - base[seeds].to_numpy()
+        low, high = apart.min(), apart.max()
+        if len(seeds) >= LEAST_FOR_INTERVALS:
+            difference = paired_difference(pair[seeds].to_numpy(), base[seeds].to_numpy())
+            low, high = difference.low, difference.high
+        told = {"axis": axis, "value": str(value), "mean": apart.mean(), "n": len(seeds)}
         found.append(told | {"low": low, "high": high})
     return pd.DataFrame(found)
+
+
+def shown(rows: pd.DataFrame) -> str:
+    """What the lines are, for titles."""
+    n = rows["seed"].nunique()
+    return f"mean and {'95% interval' if n >= LEAST_FOR_INTERVALS else 'range'} over {n} seeds"
 
 
 def panel(ax: Axes, table: pd.DataFrame, colour: str, label: str, shift: float) -> None:
@@ -71,9 +84,7 @@ def draw(rows: pd.DataFrame, title: str, other: str) -> plt.Figure:
         ax.axis("off")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
-    figure.suptitle(
-        f"{title}: minus the baseline of the same seed, mean and 95% interval over {rows['seed'].nunique()} seeds"
-    )
+    figure.suptitle(f"{title}: minus the baseline of the same seed, {shown(rows)}")
     return figure
 
 
@@ -106,9 +117,7 @@ def draw_losses(rows: pd.DataFrame, title: str, other: str) -> plt.Figure:
         ax.set_ylabel(f"{metric},\nminus baseline")
         ax.set_xticks(range(len(names)), [name.removeprefix("loss ").replace("_", "\n") for name in names])
     axes[1].tick_params(axis="x", pad=30, length=0)
-    figure.suptitle(
-        f"{title}: losses, each with its weights; mean and 95% interval over {rows['seed'].nunique()} seeds"
-    )
+    figure.suptitle(f"{title}: losses, each with its weights; {shown(rows)}")
     return figure
 
 
@@ -132,6 +141,16 @@ def draw_sizes(found: dict[str, pd.DataFrame]) -> plt.Figure:
     return figure
 
 
+def all_sizes(of_size: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Rows of other sizes, and those of the study itself for the same seeds, with the number of images."""
+    found = [of_size.assign(n_images=of_size["value"].astype(float))]
+    if path.exists():
+        rows, per_image = pd.read_csv(path), of_size["n_train"].iloc[0] / float(of_size["value"].iloc[0])
+        rows = rows[rows["seed"].isin(of_size["seed"]) & (rows["start"] == "scratch")]
+        found.append(rows.assign(n_images=rows["n_train"] / per_image))
+    return pd.concat(found)
+
+
 def main(results: Path, out: Path) -> list[str]:
     """Draw what there are rows for; returns the names of the figures."""
     names, sizes = [], {}
@@ -147,7 +166,7 @@ def main(results: Path, out: Path) -> list[str]:
             names.append(f"losses_{task}")
         of_size = rows[rows["axis"].str.startswith("training set", na=False)]
         if len(of_size):
-            sizes[title] = of_size.assign(n_images=of_size["value"].astype(float))
+            sizes[title] = all_sizes(of_size, results / f"{task}.csv")
     if sizes:
         plots.save(draw_sizes(sizes), out, "training_size", "Accuracy and pointing against the number of images.")
         names.append("training_size")

@@ -110,21 +110,28 @@ def _plans() -> dict[str, Plan]:
         "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
-        "cluttered_fashion": Plan(fashion, _without(*_SHAPES_ONLY), seeds, scratch),
+        "cluttered_fashion": Plan(fashion, _without(*_SHAPES_ONLY), seeds[:8], scratch),
         "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:2], scratch, _varied(_WINDOWS.grid)),
         "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:2], scratch, _varied_less()),
         "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:2], scratch, _varied(None)),
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
-        "shapes_4000": Plan(other(shapes, 30, n_train=4000), few, seeds[:2], scratch),
+        "shapes_4000": Plan(
+            other(shapes, 30, n_train=4000), ("baseline", "supervised_ridge", "oracle"), seeds[:2], scratch
+        ),
         # Hidden cells that look like nothing in the data.
-        "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds[:4], scratch),
+        "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds[:3], scratch),
         "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds[:4], scratch),
         # Two hops, and questions that relate objects.
         "shapes_san": Plan(
             other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:4], scratch
         ),
-        "easy_vqa": Plan(Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3), few[:-1], seeds[:2], scratch),
+        "easy_vqa": Plan(
+            Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3),
+            ("baseline", "supervised_ridge"),
+            seeds[:1],
+            scratch,
+        ),
     }
 
 
@@ -136,7 +143,7 @@ def _without(*names: str) -> tuple[str, ...]:
     return tuple(name for name in ALL_IMAGE_CONDITIONS if name not in names)
 
 
-_FILL_CONDITIONS = ("baseline", "augmentation", "supervised_ridge_3", "supervised_masked_3", "oracle")
+_FILL_CONDITIONS = ("baseline", "augmentation", "supervised_masked_3", "oracle")
 
 
 def _filled(settings: Settings) -> Settings:
@@ -151,7 +158,7 @@ def _varied(grid: tuple[int, int] | None) -> tuple[Variation, ...]:
     if grid is not None:
         names = ("baseline", "self", "supervised_ridge", "oracle")
         found += ablations.cheaper(grid) + ablations.fills()
-        found += ablations.sizes((125, 250, 1000), names)
+        found += ablations.sizes((125, 250), names)
     return tuple(found)
 
 
