@@ -171,6 +171,15 @@ def test_a_condition_may_have_a_loss_of_its_own(one):
     assert torch.equal(weights(one.trained(of)), weights(net))
 
 
+def test_the_same_condition_under_another_name_is_not_trained_again(one):
+    of = Condition("one", Target(), ("scratch",), weight=3.0)
+    first = weights(one.trained(of))
+    before = set(one.folder.glob("*.safetensors"))
+    assert torch.equal(weights(one.trained(dataclasses.replace(of, name="other"))), first)
+    assert set(one.folder.glob("*.safetensors")) == before
+    assert not torch.equal(weights(one.trained(dataclasses.replace(of, weight=0.1))), first)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"rounds": ()}, {"teachers": 0}, {"change": "upside down"}], ids=["no rounds", "no teachers", "change"]
 )

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ssan.batch import Batch
 from ssan.checkpoint import config_hash, load_model, notes_of, save_model, write_atomically
-from ssan.conditions import PLAIN, Condition, Target, condition
+from ssan.conditions import CONDITIONS, PLAIN, Condition, Target, condition
 from ssan.data.task import Task
 from ssan.masking import Masking
 from ssan.models.ensemble import Ensemble
@@ -259,7 +259,9 @@ class Experiment:
         if of.target is not None:
             weight = self.settings.weight if start == "scratch" else self.settings.continued_weight
             supervision = self.supervision(self.target(of.target), weight, of)
-        return self.net(f"{of.name}-{start}", self.seed, supervision, start=start, of=of)
+        # Cells of several ablations may be the same condition under other names: they are trained once.
+        called = of.name if of.name in CONDITIONS else "cell"
+        return self.net(f"{called}-{start}", self.seed, supervision, start=start, of=of)
 
     def run(self, name: str | Condition, start: str) -> dict[str, object]:
         """Train and measure one condition.
