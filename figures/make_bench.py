@@ -128,7 +128,8 @@ def main(results: Path, out: Path) -> list[str]:
     top.set_xlim(right=quicker["ratio"].max() * 2)
     bars(middle, costs, "#E69F00")
     middle.set(xlabel="times what this takes (1 is the least)")
-    middle.set_xlim(right=max(1.2, costs["ratio"].max() * 1.08))
+    # Lines of spread and the numbers behind them must fit.
+    middle.set_xlim(right=max(1.2, (costs["ratio"] * (1 + costs["spread"] / 2)).max() * 1.08))
     growth(bottom, rows)
     plots.save(
         figure,
