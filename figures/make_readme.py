@@ -1,10 +1,11 @@
-"""The table of README.md, between its markers, and all tables in figures/TABLES.md, from the committed rows.
+"""The tables of README.md, between their markers, and all tables in figures/TABLES.md, from the committed rows.
 
 Only the `full` profile writes there; a test compares both with the rows.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from ssan.statistics import ORACLE, by_seed, compare, paired_difference
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 TABLES = HERE / "TABLES.md"
-MARKERS = re.compile(r"(<!-- begin: tables -->\n).*?(<!-- end: tables -->)", re.DOTALL)
 # What the README's table shows of each task: its name, its measure of attention, and the methods.
 SHOWN = {
     "shapes": (
@@ -119,10 +119,27 @@ def tables(results: Path) -> str:
     return "\n".join(parts)
 
 
+def speed_table(results: Path) -> str:
+    """The README's table of speed, from the rows of the bench; empty without them."""
+    path = results.parent / "bench.csv"
+    if not path.exists():
+        return ""
+    spec = importlib.util.spec_from_file_location("make_bench", HERE / "make_bench.py")
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    return bench.markdown(pd.read_csv(path))
+
+
+def between(text: str, name: str, new: str) -> str:
+    """`text` with `new` between the markers called `name`."""
+    markers = re.compile(rf"(<!-- begin: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
+    return markers.sub(lambda match: match[1] + new + match[2], text)
+
+
 def main(results: Path, out: Path) -> list[str]:  # noqa: ARG001
-    """Rewrite README's table and TABLES.md; nothing is drawn, so no names are returned."""
+    """Rewrite README's tables and TABLES.md; nothing is drawn, so no names are returned."""
     if results.name == "full":
-        text = README.read_text()
-        README.write_text(MARKERS.sub(lambda match: match[1] + readme_table(results) + match[2], text))
+        text = between(README.read_text(), "tables", readme_table(results))
+        README.write_text(between(text, "speed", speed_table(results)))
         TABLES.write_text(tables(results))
     return []
