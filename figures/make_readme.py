@@ -21,12 +21,12 @@ TABLES = HERE / "TABLES.md"
 # What the README's table shows of each task: its name, its measure of attention, and the methods.
 SHOWN = {
     "shapes": (
-        "VQA: `shapes`, 500 images",
+        "VQA: `shapes`, 1,000 questions about 500 images",
         "pointing",
         ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
     ),
     "cluttered_fashion": (
-        "images: `cluttered_fashion`, 1,000",
+        "images: `cluttered_fashion`, 1,000 images",
         "pointing",
         ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
     ),

@@ -68,3 +68,23 @@ def test_the_recovered_gain_is_printed_where_there_is_an_oracle():
     line = next(line for line in text.splitlines() if line.startswith("supervised_ridge"))
     assert "0.7" in line.split("]")[-2]
     assert "recovered" not in report.table(study({"self/scratch": 0.1}), "accuracy")
+
+
+def test_cells_of_ablations_are_told_apart_from_conditions():
+    rows = pd.DataFrame(
+        {
+            "task": "t",
+            "condition": ["baseline", "oracle", "fill=mean", "baseline"] * 2,
+            "start": "scratch",
+            "seed": [0] * 4 + [1] * 4,
+            "n_train": 5,
+            "accuracy": [0.5, 0.9, 0.6, 0.1, 0.6, 0.9, 0.8, 0.2],
+            "axis": [None, None, "fill", "training set: baseline"] * 2,
+            "value": [None, None, "mean", "125"] * 2,
+        }
+    )
+    head, cells = report.report(rows).split("one thing varied at a time")
+    assert "0.550" in head  # the baseline of the usual size alone
+    assert "fill" not in head
+    assert "0.70" in cells
+    assert "0.15" in cells

@@ -102,3 +102,9 @@ def test_pictures_in_the_readme_say_what_they_show():
     for words, path in pictures:
         assert len(words.split()) >= 5, f"{path} needs words for readers who cannot see it, it has {words!r}"
         assert (ROOT / path).is_file(), path
+
+
+def test_the_readme_is_finished():
+    """No word in capitals stands for a number that is still to come."""
+    text = re.sub(r"```.*?```|`[^`]*`", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    assert not re.findall(r"\b[A-Z]+_[A-Z0-9_]+\b", text)

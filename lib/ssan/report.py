@@ -81,13 +81,24 @@ def verdicts(rows: pd.DataFrame, metric: str) -> list[str]:
     return found
 
 
+def ablations(rows: pd.DataFrame) -> str:
+    """Means over seeds of the cells of a grid of ablations, in its order, as text."""
+    cells = rows[rows["axis"].notna()]
+    means = cells.groupby(["axis", "value"], sort=False)[metrics_in(rows)].mean()
+    return means.round(3).to_string()
+
+
 def report(rows: pd.DataFrame) -> str:
     """All tables and sentences of all tasks in `rows`."""
     parts = []
     for task, own in rows.groupby("task", sort=False):
         n_train, seeds = int(own["n_train"].iloc[0]), own["seed"].nunique()
+        varied = "axis" in own and own["axis"].notna().any()
+        compared = own[own["axis"].isna()] if varied else own
         for metric in metrics_in(own):
             parts.append(f"\n{task}, {n_train} training examples, {seeds} seeds: {METRICS[metric]}")
-            parts.append(table(own, metric))
-            parts.extend(f"  {sentence}" for sentence in verdicts(own, metric))
+            parts.append(table(compared, metric))
+            parts.extend(f"  {sentence}" for sentence in verdicts(compared, metric))
+        if varied:
+            parts += [f"\n{task}, one thing varied at a time, means of {seeds} seeds", ablations(own)]
     return "\n".join(parts)

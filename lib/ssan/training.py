@@ -189,12 +189,12 @@ def _check_model(model: nn.Module, task: Task, pulls: list[Pull], device: torch.
     probe = task.train.select(torch.arange(min(4, len(task.train)))).to(device)
     with torch.no_grad(), evaluating([model]):
         output = model(probe)
-    if output.logits.shape[-1] < task.n_classes:
-        raise ValueError(f"the model has {output.logits.shape[-1]} classes, {task.name} has {task.n_classes}")
     n_regions = probe.lengths
     if probe.shows:  # on images every region the attention covers exists
         n_regions = torch.full_like(probe.label, output.attention.shape[-1])
     check_output(output, probe.label, n_regions, padding_attends=getattr(model, "padding_attends", False))
+    if output.logits.shape[-1] < task.n_classes:
+        raise ValueError(f"the model has {output.logits.shape[-1]} classes, {task.name} has {task.n_classes}")
     for pull in pulls:
         with torch.no_grad():
             pull.loss(*supervised_maps(model, probe, output, pull.supervision, torch.arange(len(probe))))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ssan.batch import Batch
 from ssan.models.attention import (
     AttentionAdapter,
     Output,
@@ -250,3 +251,11 @@ def test_adapter_wraps_any_module():
     assert torch.equal(output.logits, net(batch.image)["scores"])
     assert torch.equal(attention_map(model, output), output.attention[:, 1])
     assert [p is q for p, q in zip(model.parameters(), net.parameters(), strict=True)] == [True, True]
+
+
+def test_an_adapter_that_forgets_something_says_what():
+    batch = Batch(ids=torch.arange(2), label=torch.zeros(2, dtype=torch.long), image=torch.rand(2, 3, 4, 4))
+    with pytest.raises(TypeError, match="must return a tuple of arguments, got Tensor"):
+        AttentionAdapter(nn.Identity(), inputs=lambda b: b.image, read=lambda out: out)(batch)
+    with pytest.raises(TypeError, match=r"expected ssan\.models\.attention\.Output"):
+        AttentionAdapter(nn.Identity(), inputs=lambda b: (b.image,), read=lambda out: out)(batch)

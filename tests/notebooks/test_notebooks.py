@@ -21,6 +21,9 @@ NOTEBOOKS = {
     "02_surrogate_targets": 15,
     "03_supervised_retraining": 12,
     "04_what_the_released_code_computes": 14,
+    "05_visual_question_answering": 18,
+    "06_image_classification": 13,
+    "07_ablations": 15,
     "08_explore_sampling": 18,
     "09_beyond_one_machine": 17,
 }

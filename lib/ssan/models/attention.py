@@ -75,6 +75,14 @@ def evaluating(models: Iterable[nn.Module]) -> Iterator[None]:
                 module.training = training
 
 
+def _check_type(output: object) -> None:
+    if not isinstance(output, Output):
+        raise TypeError(
+            f"the model returned {type(output).__name__}, expected ssan.models.attention.Output(logits, attention); "
+            "wrap a foreign module in ssan.models.attention.AttentionAdapter"
+        )
+
+
 def check_output(
     output: Output, label: Tensor, n_regions: Tensor, *, padding_attends: bool = False, atol: float = 1e-3
 ) -> None:
@@ -91,11 +99,7 @@ def check_output(
         TypeError: if the output is not an `Output`.
         ValueError: naming the field, what was found and what was expected.
     """
-    if not isinstance(output, Output):
-        raise TypeError(
-            f"the model returned {type(output).__name__}, expected ssan.models.attention.Output(logits, attention); "
-            "wrap a foreign module in ssan.models.attention.AttentionAdapter"
-        )
+    _check_type(output)
     logits, attention = output.logits.detach(), output.attention.detach()
     n = label.shape[0]
     if logits.dim() != 2 or logits.shape[0] != n:
@@ -184,4 +188,9 @@ class AttentionAdapter(nn.Module):
         self.module, self.inputs, self.read, self.hop_reduction = module, inputs, read, hop_reduction
 
     def forward(self, batch: Batch) -> Output:
-        return self.read(self.module(*self.inputs(batch)))
+        inputs = self.inputs(batch)
+        if not isinstance(inputs, tuple):
+            raise TypeError(f"`inputs` must return a tuple of arguments, got {type(inputs).__name__}: add a comma?")
+        output = self.read(self.module(*inputs))
+        _check_type(output)
+        return output
