@@ -23,7 +23,7 @@ TASKS = {
 BLUE, ORANGE, GREEN = "#0072B2", "#E69F00", "#009E73"
 # An interval from fewer seeds than this says more about Student's t than about the method: the range is shown then.
 LEAST_FOR_INTERVALS = 4
-# Axes whose values are numbers are drawn as curves, the others as bars of dots.
+# Axes whose values are all numbers are drawn as curves, the others as dots.
 CURVES = ("number of masks", "teachers", "rounds", "temperature")
 
 
@@ -59,7 +59,8 @@ def panel(ax: Axes, table: pd.DataFrame, colour: str, label: str, shift: float) 
     """One axis of the grid: values from left to right."""
     places = np.arange(len(table)) + shift
     ax.vlines(places, table["low"], table["high"], color=colour, lw=1.6, alpha=0.7)
-    style = "o-" if table["axis"].iloc[0] in CURVES else "o"
+    numbers = pd.to_numeric(table["value"], errors="coerce").notna().all()
+    style = "o-" if numbers and table["axis"].iloc[0] in CURVES else "o"
     ax.plot(places, table["mean"], style, color=colour, ms=5, lw=1, label=label)
     ax.set_xticks(range(len(table)), table["value"])
 
