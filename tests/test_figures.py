@@ -2,6 +2,7 @@
 
 import importlib.util
 import itertools
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,8 +13,10 @@ import pandas as pd
 import pytest
 
 from ssan import plots
+from ssan.statistics import compare
 
 ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
 FULL = ROOT / "figures" / "results" / "full"
 
 
@@ -97,6 +100,15 @@ def test_the_readme_says_what_the_rows_say():
     assert made.speed_table(FULL) in readme
     assert len(made.speed_table(FULL)) > 1000
     assert (ROOT / "figures" / "TABLES.md").read_text() == made.tables(FULL)
+
+
+def test_the_shares_told_in_the_readme_are_those_of_the_rows():
+    lines = re.findall(r"^  \| `(\w+)`: [^|]+ \| (-?[\d.]+) \| (-?[\d.]+) \|$", README.read_text(), flags=re.MULTILINE)
+    assert len(lines) == 5
+    tasks = ("shapes", "cluttered_fashion")
+    found = [compare(pd.read_csv(FULL / f"{task}.csv"), "pointing")["recovered"] for task in tasks]
+    for name, *told in lines:
+        assert told == [f"{shares[f'{name}/scratch']:.2f}" for shares in found], name
 
 
 def test_the_readmes_table_names_the_best_control_and_what_is_recovered():
