@@ -61,6 +61,13 @@ def test_controls_are_set_by_name_and_drawn_once():
     with pytest.raises(AttributeError, match="thrice"):
         panel.show(thrice=1)
     assert "thrice" in panel.status.value
+    with pytest.raises(AttributeError, match="expected one of number, twice"):
+        panel.show(thrice=1)
+    with pytest.raises(ValueError, match="number cannot be 999: expected a number from"):
+        panel.show(number=999)
+    with pytest.raises(ValueError, match="number cannot be 'many': expected a number from"):
+        panel.show(number="many")
+    assert panel.number.value == 6
 
 
 def test_errors_are_told_in_plain_words_kept_and_raised():

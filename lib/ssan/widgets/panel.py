@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import ipywidgets as widgets
 import PIL.Image
+from traitlets import TraitError
 
 W = TypeVar("W", bound=widgets.Widget)
 P = TypeVar("P", bound="Panel")
@@ -155,13 +156,32 @@ class Panel:
         """Set controls by their names, in the order given, and draw once; those not named stay as they are.
 
         Raises:
-            AttributeError: if there is no control of a name.
-            TraitError: if a value is not among a control's; the status line says so.
+            AttributeError: if there is no control of a name, with the names there are.
+            ValueError: if a value is not among a control's, with those that are; the status line says so.
         """
         with self.telling(), self.held():
             for name, value in values.items():
-                getattr(self, name).value = value
+                self._set(name, value)
         return self
+
+    def _set(self, name: str, value: object) -> None:
+        there = {
+            key: one for key, one in vars(self).items() if isinstance(one, widgets.Widget) and one.has_trait("value")
+        }
+        if name not in there:
+            names = sorted(there.keys() - {"picture", "summary", "status"})
+            raise AttributeError(f"no control is called {name!r}: expected one of {', '.join(names)}")
+        one, offered = there[name], ""
+        if one.has_trait("options"):
+            offered = f"one of {', '.join(repr(option) for option in one.options)}"
+        elif one.has_trait("max"):
+            offered = f"a number from {one.min} to {one.max}"
+        if one.has_trait("max") and isinstance(value, int | float) and not one.min <= value <= one.max:
+            raise ValueError(f"{name} cannot be {value!r}: expected {offered}")
+        try:
+            one.value = value
+        except TraitError as error:
+            raise ValueError(f"{name} cannot be {value!r}: expected {offered}") from error
 
     @property
     def png(self) -> bytes:
