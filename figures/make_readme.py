@@ -5,8 +5,8 @@ Only the `full` profile writes there; a test compares both with the rows.
 
 from __future__ import annotations
 
-import importlib.util
 import re
+import runpy
 from pathlib import Path
 
 import pandas as pd
@@ -124,10 +124,7 @@ def speed_table(results: Path) -> str:
     path = results.parent / "bench.csv"
     if not path.exists():
         return ""
-    spec = importlib.util.spec_from_file_location("make_bench", HERE / "make_bench.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-    return bench.markdown(pd.read_csv(path))
+    return runpy.run_path(str(HERE / "make_bench.py"))["markdown"](pd.read_csv(path))
 
 
 def between(text: str, name: str, new: str) -> str:

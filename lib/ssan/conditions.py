@@ -226,6 +226,11 @@ FULL_ONLY = (
 )
 
 
+def unsupervised(*, augmented: bool) -> Condition:
+    """What the teachers of a first round are trained as: baselines, on masked inputs or on plain ones."""
+    return CONDITIONS["augmentation"] if augmented else PLAIN
+
+
 def condition(name: str) -> Condition:
     """The condition called `name`.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pandas as pd
 import torch
 
@@ -35,7 +33,7 @@ def epoch_rows(one: Experiment, names: list[str], every: int = 2) -> pd.DataFram
         supervision = None
         if of.target is not None:
             supervision = one.supervision(one.target(of.target), one.settings.weight, of)
-        config = dataclasses.replace(one.settings.train, seed=one.seed, entropy_penalty=of.entropy_penalty)
+        config = one.settings.training(of, one.seed)
         measured: list[dict[str, float]] = []
 
         def look(epoch: int, model, measured=measured) -> None:

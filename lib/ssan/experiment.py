@@ -7,7 +7,6 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from ssan.batch import Batch
 from ssan.checkpoint import config_hash, load_model, notes_of, save_model, write_atomically
-from ssan.conditions import CONDITIONS, PLAIN, Condition, Target, condition
+from ssan.conditions import CONDITIONS, PLAIN, Condition, Target, condition, unsupervised
 from ssan.data.task import Task
 from ssan.masking import Masking
 from ssan.models.ensemble import Ensemble
@@ -26,37 +25,9 @@ from ssan.regions import Regions
 from ssan.rounds import make_target
 from ssan.samplers import Sampler
 from ssan.search import find_surrogates
+from ssan.settings import Settings
 from ssan.surrogates import Surrogates, peek
-from ssan.training import Supervision, TrainConfig, fit, pick_device
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the rows of one task, but the seed and the condition.
-
-    Attributes:
-        task: name of the task, see `ssan.study.load_task`.
-        n_train: number of training examples (for `shapes`: images); None takes all there are.
-        sampler: which masks are tried, unless a condition says otherwise.
-        train: how every net is trained; the seed is replaced.
-        model: keyword arguments of the task's model factory.
-        loss: the attention loss.
-        weight: of the attention loss, training from scratch.
-        continued_weight: the same, continuing from the baseline.
-        n_quality: on how many test examples attention quality is measured (the first ones); None takes all.
-        task_options: further keyword arguments of the task's loader.
-    """
-
-    task: str
-    n_train: int | None
-    sampler: Sampler
-    train: TrainConfig
-    model: tuple[tuple[str, object], ...] = ()
-    loss: str = "kl"
-    weight: float = 0.2
-    continued_weight: float = 0.5
-    n_quality: int | None = 500
-    task_options: tuple[tuple[str, object], ...] = ()
+from ssan.training import Supervision, fit, pick_device
 
 
 class Experiment:
@@ -151,11 +122,7 @@ class Experiment:
         """The snapshots, the last of which is the net itself; read if all are there, else all made in one training."""
         bare = dataclasses.replace(of, name="", role="", starts=())
         trained_from = config_hash(self.hash, name, seed, start, bare)
-        config = dataclasses.replace(self.settings.train, seed=seed)
-        if of.entropy_penalty:
-            config = dataclasses.replace(config, entropy_penalty=of.entropy_penalty)
-        if of.longer and start == "scratch":
-            config = dataclasses.replace(config, epochs=2 * config.epochs)
+        config = self.settings.training(of, seed, start)
         times = [config.epochs * (k + 1) // n for k in range(n)]
         hashes = {t: config_hash(trained_from, "epoch", t) for t in times[:-1]} | {times[-1]: trained_from}
         paths = {t: self.folder / f"{name}-{h}.safetensors" for t, h in hashes.items()}
@@ -188,7 +155,7 @@ class Experiment:
             k: which.
             augmented: trained on inputs with regions hidden at random.
         """
-        of = condition("augmentation") if augmented else PLAIN
+        of = unsupervised(augmented=augmented)
         return self.net(f"{of.name}-{k}", self.seed + 1000 * k, of=of)
 
     def surrogates(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ssan import ablations
 from ssan.ablations import Variation
 from ssan.conditions import ALL_IMAGE_CONDITIONS, FULL_ONLY, TEXT_CONDITIONS, condition
-from ssan.experiment import Settings
 from ssan.samplers import HideWindows, Pairs
+from ssan.settings import Settings
 from ssan.training import TrainConfig
 
 PROFILES = ("smoke", "default", "full")
@@ -127,7 +127,7 @@ def _plans() -> dict[str, Plan]:
         ),
         "easy_vqa": Plan(
             Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3),
-            ("baseline", "supervised_ridge"),
+            fewer[:-1],
             seeds[:1],
             scratch,
         ),
@@ -163,6 +163,6 @@ def _varied(grid: tuple[int, int] | None) -> tuple[Variation, ...]:
 
 def _varied_less() -> tuple[Variation, ...]:
     """The axes that image classification may answer differently, with one weight a loss."""
-    weights = {name: own[1:2] for name, own in ablations.LOSS_WEIGHTS.items()}
+    weights = {name: own[-2:-1] for name, own in ablations.LOSS_WEIGHTS.items()}
     found = ablations.losses(weights) + ablations.selectors() + ablations.fills()
     return tuple(found + [cell for cell in ablations.masks((8, 8)) if cell.axis == "masks"])

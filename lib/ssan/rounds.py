@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ssan import targets
-from ssan.conditions import PLAIN, Condition, CrossFitted, Round, Snapshots, Target, condition
+from ssan.conditions import Condition, CrossFitted, Round, Snapshots, Target, unsupervised
 from ssan.data.pixels import ImageSplit
 from ssan.losses import prepare_target
 from ssan.metrics import box_distribution
@@ -41,10 +41,9 @@ def teachers(one: Experiment, of: Target) -> tuple[str, list[nn.Module]]:
     """The teachers of the last round, and a name that says who they are."""
     snapshots = isinstance(of, Snapshots)
     if len(of.rounds) == 1 and snapshots:
-        first = condition("augmentation") if of.augmented else PLAIN
-        return f"{first.name}, {of.teachers} snapshots", one.snapshots(
-            of.teachers, f"{first.name}-0", one.seed, of=first
-        )
+        first = unsupervised(augmented=of.augmented)
+        nets = one.snapshots(of.teachers, f"{first.name}-0", one.seed, of=first)
+        return f"{first.name}, {of.teachers} snapshots", nets
     if len(of.rounds) == 1:
         name = f"{'augmented' if of.augmented else 'baseline'}-x{of.teachers}"
         return name, [one.baseline(k, augmented=of.augmented) for k in range(of.teachers)]
@@ -83,7 +82,7 @@ def _crossfitted(one: Experiment, of: CrossFitted) -> Tensor:
 
     A pretrained CNN is the same for all of them: it has seen every image, but no question and no answer.
     """
-    fold, first = folds(one, of.folds), condition("augmentation") if of.augmented else PLAIN
+    fold, first = folds(one, of.folds), unsupervised(augmented=of.augmented)
     found: list[Tensor] = []
     for k in range(of.folds):
         name, others, own = f"without-{k}-of-{of.folds}", (fold != k).nonzero()[:, 0], (fold == k).nonzero()[:, 0]

@@ -25,11 +25,12 @@ from ssan.checkpoint import config_hash, write_atomically
 from ssan.conditions import condition
 from ssan.data.task import Task
 from ssan.epochs import epoch_rows
-from ssan.experiment import Experiment, Settings
+from ssan.experiment import Experiment
 from ssan.gallery import surrogate_rows, text_examples
 from ssan.gallery_images import image_examples, surrogate_images
 from ssan.plans import MAIN_TASKS, PROFILES, Plan, plan, profile_name
 from ssan.report import report
+from ssan.settings import Settings
 
 __all__ = [
     "PROFILES",

@@ -74,7 +74,7 @@ class Task:
         if not 1 <= n_train <= len(self.train):
             raise ValueError(f"n_train must be in [1, {len(self.train)}], got {n_train}")
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))
-        return dataclasses.replace(self, train=self.train.select(order[:n_train].sort().values))
+        return self.training_on(order[:n_train].sort().values)
 
     def training_on(self, rows: Tensor) -> Task:
         """The same task with the training examples at `rows` (indices) alone."""

@@ -165,12 +165,11 @@ class Panel:
         return self
 
     def _set(self, name: str, value: object) -> None:
-        there = {
-            key: one for key, one in vars(self).items() if isinstance(one, widgets.Widget) and one.has_trait("value")
-        }
+        shown = (self.picture, self.summary, self.status)
+        own = {key: one for key, one in vars(self).items() if isinstance(one, widgets.Widget) and one not in shown}
+        there = {key: one for key, one in own.items() if one.has_trait("value")}
         if name not in there:
-            names = sorted(there.keys() - {"picture", "summary", "status"})
-            raise AttributeError(f"no control is called {name!r}: expected one of {', '.join(names)}")
+            raise AttributeError(f"no control is called {name!r}: expected one of {', '.join(sorted(there))}")
         one, offered = there[name], ""
         if one.has_trait("options"):
             offered = f"one of {', '.join(repr(option) for option in one.options)}"
