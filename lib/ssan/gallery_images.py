@@ -51,14 +51,15 @@ def question_of(task: Task, batch: Batch, row: int) -> str:
     return " ".join(task.words[i] for i in batch.tokens[row, : batch.lengths[row]].tolist())
 
 
-def _told(task: Task, batch: Batch, row: int) -> dict[str, object]:
+def example_columns(task: Task, batch: Batch, row: int) -> dict[str, object]:
+    """What rows say of one example: task, example, question (of text the sentence), truth, image (or ""), boxes."""
     boxes = [] if batch.boxes is None else [box for box in batch.boxes[row].tolist() if any(box)]
     return {
         "task": task.name,
         "example": int(batch.ids[row]),
         "question": question_of(task, batch, row),
         "truth": task.class_names[int(batch.label[row])],
-        "image": image_to_text(batch.image[row]),
+        "image": "" if batch.image is None else image_to_text(batch.image[row]),
         "boxes": json.dumps(boxes),
     }
 
@@ -97,7 +98,7 @@ def image_examples(one: Experiment, conditions: list[tuple[str, str]], n: int = 
                     "before": map_to_text(maps[row]),
                     "after": map_to_text(new_maps[row]),
                 }
-                rows.append(_told(task, test, row) | named | answers)
+                rows.append(example_columns(task, test, row) | named | answers)
     return pd.DataFrame(rows)
 
 
@@ -120,7 +121,7 @@ def surrogate_images(one: Experiment, names: tuple[str, ...] = ("supervised_best
         if len(seen) == n or int(image_of[row]) in seen:
             continue
         seen.append(int(image_of[row]))
-        told = _told(task, batch, row) | {"seed": one.seed}
+        told = example_columns(task, batch, row) | {"seed": one.seed}
         order = scores[row, 1:].argsort(descending=True, stable=True) + 1
         places = np.linspace(0, len(order) - 1, SHOWN_VARIANTS).round().astype(int)
         for index in [0, *order[places].tolist()]:

@@ -28,6 +28,7 @@ from ssan.epochs import epoch_rows
 from ssan.experiment import Experiment
 from ssan.gallery import surrogate_rows, text_examples
 from ssan.gallery_images import image_examples, surrogate_images
+from ssan.gallery_losses import loss_maps
 from ssan.plans import MAIN_TASKS, PROFILES, Plan, plan, profile_name
 from ssan.report import report
 from ssan.settings import Settings
@@ -169,6 +170,9 @@ def run(
         rows = pd.DataFrame([row for seed in sorted(found) for row in found[seed]])
         write_atomically(results / profile / f"{task}.csv", rows.to_csv(index=False).encode())
         tables.append(rows)
+        if any(cell.axis.startswith("loss ") for cell in plans[task].variations):
+            maps = loss_maps(experiment(plans[task], plans[task].seeds[0], profile, runs), plans[task].variations)
+            write_atomically(results / profile / f"{task}_maps.csv", maps.to_csv(index=False).encode())
         if task in GALLERIES and "supervised_best" in plans[task].conditions:
             few = 3 if profile == "full" else 1
             shown = [experiment(plans[task], seed, profile, runs) for seed in plans[task].seeds[:few]]

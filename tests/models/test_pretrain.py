@@ -104,13 +104,18 @@ def test_once_in_a_process(task):
     assert pretrained_cnn(with_train(task, presence=1 - task.train.presence), **QUICK) is not first
 
 
-@pytest.mark.parametrize("of", ["text", "subset", "none"])
+def test_a_subset_pretrains_on_its_own_images(task):
+    some, all_of_it = task.subset(20, seed=0), task.train
+    used = all_of_it.image_of[torch.isin(all_of_it.ids, some.train.ids)].unique()
+    assert len(used) < len(all_of_it.images)
+    image_of = torch.zeros_like(all_of_it.image_of)
+    own = with_train(task, images=all_of_it.images[used], presence=all_of_it.presence[used], image_of=image_of)
+    assert same(pretrain_cnn(some, 0, **QUICK), pretrain_cnn(own, 0, **QUICK))
+    assert not same(pretrain_cnn(some, 0, **QUICK), pretrain_cnn(task, 0, **QUICK))
+
+
+@pytest.mark.parametrize("of", ["text", "none"])
 def test_nothing_to_pretrain_on(task, of):
-    if of == "text":
-        task = text_task()
-    elif of == "subset":
-        task = task.subset(20, seed=0)
-    else:
-        task = with_train(task, presence=None)
+    task = text_task() if of == "text" else with_train(task, presence=None)
     with pytest.raises(ValueError, match="no image-level labels"):
         pretrain_cnn(task, 0, **QUICK)

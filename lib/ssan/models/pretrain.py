@@ -65,8 +65,8 @@ def pretrain_cnn(
     split = task.train
     if not isinstance(split, ImageSplit) or split.presence is None:
         raise ValueError(
-            f"the training split of {task.name} has no image-level labels (presence) to pretrain on: build the task "
-            "at the size you want instead of taking a subset of it, or hand the model a CNN of your own"
+            f"the training split of {task.name} has no image-level labels (presence) to pretrain on: give it an "
+            "ImageSplit with presence, or hand the model a CNN of your own"
         )
     with seeded(seed):
         cnn = GridCNN(split.images.shape[1], tuple(split.images.shape[2:]), grid, width)
