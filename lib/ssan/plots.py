@@ -239,7 +239,8 @@ def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, fl
         ax.plot(plain[metric].mean(), plain["accuracy"].mean(), "D", color="black", ms=7, mec="white", label="none")
     if chosen is not None:
         own = rows[(rows["loss"] == chosen[0]) & (rows["weight"] == chosen[1])]
-        ax.plot(own[metric], own["accuracy"], ".", color="0.45", ms=5, zorder=1, label="seeds of the ringed point")
+        if len(own) > 1:
+            ax.plot(own[metric], own["accuracy"], ".", color="0.45", ms=5, zorder=1, label="seeds of the ringed point")
         middle = own[metric].mean(), own["accuracy"].mean()
         ax.plot(*middle, "o", ms=16, mfc="none", mec="black", mew=2, zorder=5)
     ax.set(xlabel=label, ylabel="test accuracy")

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from ssan.data.task import Task
+from ssan.gallery_images import image_to_text, map_to_text
 from ssan.models.image import AttentionPoolingCNN
 from ssan.models.vqa import QuestionAttention
 from ssan.regions import ImageGrid
@@ -83,6 +84,34 @@ def ablation_rows(tasks=("shapes", "movie"), losses=("kl", "mse"), weights=(0.1,
         for weight in ((0.0, *weights) if k == 0 else weights)
         for seed in range(seeds)
     ]
+    return pd.DataFrame(rows)
+
+
+def example_maps(tasks=("shapes", "movie"), losses=("kl", "mse"), weights=(0.1, 1.0), n=3) -> pd.DataFrame:
+    """Made-up attention on `n` examples of an image task (`shapes`) and of text, and a net for each loss and weight.
+
+    Without supervision only example 0 is answered correctly, with weight 1 all are.
+    """
+    g, rows = generator(3), []
+    for task in tasks:
+        for loss, weight in [("none", 0.0), *((loss, weight) for loss in losses for weight in weights)]:
+            for example in range(n):
+                maps = torch.rand(16 if task == "shapes" else 4 + example, generator=g)
+                row = {"task": task, "seed": 100, "loss": loss, "weight": weight, "example": example}
+                row |= {
+                    "answer": "yes" if example == 0 or weight == 1 else "no",
+                    "attention": map_to_text(maps / maps.sum()),
+                }
+                if weight == 0:
+                    image = image_to_text(torch.rand(3, 8, 8, generator=g)) if task == "shapes" else ""
+                    words = " ".join(f"word{k}" for k in range(4 + example))
+                    row |= {
+                        "question": words,
+                        "truth": "yes",
+                        "image": image,
+                        "boxes": "[[2, 2, 6, 6]]" if image else "[]",
+                    }
+                rows.append(row)
     return pd.DataFrame(rows)
 
 

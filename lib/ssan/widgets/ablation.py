@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -13,10 +13,14 @@ from matplotlib.figure import Figure
 from ssan import plots
 from ssan.report import METRICS
 from ssan.statistics import paired_difference
+from ssan.widgets import loss_maps
+from ssan.widgets.canvas import Canvas
 
 # Room for axis and legend is left by hand: working it out takes longer than all the drawing.
 _STYLE = plots.STYLE | {"figure.constrained_layout.use": False}
 COLUMNS = ("task", "loss", "weight", "seed", "accuracy")
+WIDTH = 800
+_SIZE, _DPI = (8.0, 4.2), 130
 
 
 @dataclass(frozen=True)
@@ -105,19 +109,30 @@ class Drawer:
 
     def __init__(self) -> None:
         with mpl.rc_context(_STYLE):
-            self._figure = Figure(figsize=(8.0, 4.2), dpi=130)
+            self._figure = Figure(figsize=_SIZE, dpi=_DPI)
             self._canvas = FigureCanvasAgg(self._figure)
             self._ax = self._figure.subplots()
             self._figure.subplots_adjust(left=0.09, right=0.74, bottom=0.13, top=0.92)
 
-    def __call__(self, rows: pd.DataFrame, choice: Choice) -> bytes:
-        """Accuracy against quality for all losses and weights of the task, the chosen one ringed: a PNG file."""
+    def __call__(self, rows: pd.DataFrame, choice: Choice, maps: pd.DataFrame | None = None) -> bytes:
+        """A PNG file: accuracy against quality for all losses and weights of the task, the chosen one ringed.
+
+        Below that, where there are `maps` of the choice, the attention on a few examples with and without it.
+        """
         with mpl.rc_context(_STYLE):
             self._ax.clear()
-            chosen = (choice.loss, choice.weight) if len(_of(rows, choice.task, choice.loss, choice.weight)) else None
             own = rows[rows["task"] == choice.task]
+            tried = len(_of(rows, choice.task, choice.loss, choice.weight))
+            chosen = (choice.loss, choice.weight) if tried else None
             plots.trade_off(own, choice.metric, METRICS[choice.metric], chosen, self._ax)
-            self._ax.set_title(f"{choice.task}: means over seeds, weights beside the points", loc="left", fontsize=10)
-            file = io.BytesIO()
-            self._canvas.print_png(file, metadata={"Software": None}, pil_kwargs={"compress_level": 3})
-        return file.getvalue()
+            what = "means over seeds" if own["seed"].nunique() > 1 else "one seed"
+            self._ax.set_title(f"{choice.task}: {what}, weights beside the points", loc="left", fontsize=10)
+            self._canvas.draw()
+            plot = np.asarray(self._canvas.buffer_rgba())[..., :3]
+        scale = _SIZE[0] * _DPI / WIDTH
+        tall = WIDTH * _SIZE[1] / _SIZE[0]
+        pairs = loss_maps.pairs_of(maps, choice.task, choice.loss, choice.weight)
+        sheet = Canvas(WIDTH, tall + loss_maps.height(Canvas(WIDTH, 1, scale), pairs), scale)
+        sheet.paste(0, 0, plot, WIDTH)
+        loss_maps.draw(sheet, tall, pairs, f"{choice.loss}, {choice.weight:g}")
+        return sheet.png()

@@ -1,4 +1,4 @@
-"""The loss explorer: what each attention loss does at each weight, from rows that were computed before."""
+"""The loss explorer: what each attention loss does at each weight, from rows and maps that were made before."""
 
 from __future__ import annotations
 
@@ -6,27 +6,30 @@ import ipywidgets as widgets
 import pandas as pd
 
 from ssan.report import METRICS
-from ssan.widgets.ablation import Choice, Drawer, check_rows, describe, losses_of, qualities, weights_of
+from ssan.widgets import loss_maps
+from ssan.widgets.ablation import WIDTH, Choice, Drawer, check_rows, describe, losses_of, qualities, weights_of
 from ssan.widgets.panel import Panel, control
-
-WIDTH = 800
 
 
 class LossExplorer(Panel):
-    """Choose a loss and its weight, and see accuracy and quality of attention among all that was tried.
+    """Choose a loss and its weight, and see accuracy and quality of attention among all that was tried, and examples.
 
     Args:
         rows: a row for each task, loss, weight and seed, with `accuracy` and some of `ssan.report.METRICS`. Rows of
             weight 0 are no supervision, whatever their loss is called. `ssan.widgets.ablation.of_study` makes such rows
             of a study's.
+        maps: attention on a few test examples for each task, loss and weight, as `ssan.gallery_losses.loss_maps` makes
+            them; None shows numbers alone.
 
     Raises:
         ValueError: if columns or rows are missing.
     """
 
-    def __init__(self, rows: pd.DataFrame) -> None:
+    def __init__(self, rows: pd.DataFrame, maps: pd.DataFrame | None = None) -> None:
         check_rows(rows)
-        self.rows = rows
+        if maps is not None:
+            loss_maps.check_maps(maps)
+        self.rows, self.maps = rows, maps
         tasks = tuple(rows["task"].unique())
         self.task = control(widgets.Dropdown, "Task", "Which task the rows are of", options=tasks)
         self.loss = control(widgets.Dropdown, "Loss", "The distance between attention and target", options=[""])
@@ -48,7 +51,9 @@ class LossExplorer(Panel):
         return Choice(self.task.value, self.loss.value, self.weight.value, self.metric.value)
 
     def draw(self) -> tuple[bytes, str]:
-        return self._draw(self.rows, self.state), describe(self.rows, self.state)
+        pairs = loss_maps.pairs_of(self.maps, self.task.value, self.loss.value, self.weight.value)
+        said = describe(self.rows, self.state) + loss_maps.describe(pairs)
+        return self._draw(self.rows, self.state, self.maps), said
 
     def prepare(self, changed: widgets.Widget) -> None:
         if changed is self.task:

@@ -69,7 +69,17 @@ class MaskPainter(Panel):
         return self.regions.children
 
     def hide(self, *places: int) -> MaskPainter:
-        """Hide the regions at `places` and keep all others."""
+        """Hide the regions at `places` (from 0) and keep all others.
+
+        Raises:
+            ValueError: if there is no such region; the status line says so.
+        """
+        with self.telling():
+            if wrong := [place for place in places if place not in range(len(self.shown))]:
+                raise ValueError(
+                    f"cannot hide {', '.join(map(repr, wrong))}: this example has {len(self.shown)} regions, "
+                    f"expected numbers from 0 to {len(self.shown) - 1}"
+                )
         with self.held():
             for place, button in enumerate(self.shown):
                 button.value = place in places
