@@ -76,6 +76,15 @@ def test_recovered_gain_is_the_share_of_the_ceiling():
     assert noisy[1] < noisy[0] < noisy[2]
     assert np.isnan(statistics.recovered_gain(baseline, baseline, baseline)[0])
     assert statistics.recovered_gain([0.7], [0.5], [0.9])[0] == pytest.approx(0.5)
+    assert statistics.recovered_gain([0.4, 0.5], [0.6, 0.5], [0.3, 0.2])[0] == pytest.approx(1 / 3)  # a harmful oracle
+
+
+def test_no_share_of_a_gain_that_may_be_nothing():
+    baseline = np.linspace(0.4, 0.6, 10)
+    doubtful = baseline + np.array([0.2, -0.2] * 5) + 0.02
+    assert np.isnan(statistics.recovered_gain(baseline + 0.1, baseline, doubtful)).all()
+    sure = baseline + np.array([0.2, -0.1] * 5) + 0.2
+    assert np.isfinite(statistics.recovered_gain(baseline + 0.1, baseline, sure)).all()
 
 
 def rows(difference: float, seeds: int = 8) -> pd.DataFrame:

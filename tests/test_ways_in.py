@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -108,3 +109,17 @@ def test_the_readme_is_finished():
     """No word in capitals stands for a number that is still to come."""
     text = re.sub(r"```.*?```|`[^`]*`", "", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     assert not re.findall(r"\b[A-Z]+_[A-Z0-9_]+\b", text)
+
+
+def test_the_readmes_own_model_runs_as_it_stands(capsys):
+    (block,) = (
+        one
+        for one in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+        if "AttentionAdapter" in one
+    )
+    assert block.count("TrainConfig()") == 2
+    before = torch.random.get_rng_state()
+    exec(compile(block.replace("TrainConfig()", "TrainConfig(epochs=1)"), "README.md", "exec"), {"__name__": "readme"})
+    torch.random.set_rng_state(before)
+    baseline, supervised = (float(text) for text in re.findall(r"\d\.\d+", capsys.readouterr().out))
+    assert 0.3 < min(baseline, supervised) <= max(baseline, supervised) < 0.9

@@ -111,7 +111,7 @@ def _plans() -> dict[str, Plan]:
         "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
-        "cluttered_fashion": Plan(fashion, _without(*_SHAPES_ONLY), seeds[:8], scratch),
+        "cluttered_fashion": Plan(fashion, _without(*_SHAPES_ONLY), seeds, scratch),
         "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:2], scratch, _varied(_WINDOWS.grid)),
         "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:2], scratch, _varied_less()),
         "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:2], scratch, _varied(None)),

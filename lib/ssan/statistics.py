@@ -101,16 +101,18 @@ def recovered_gain(method: np.ndarray, baseline: np.ndarray, oracle: np.ndarray,
     of a seed stay together.
 
     Returns:
-        (share, low, high); NaN where the oracle does not differ from the baseline.
+        (share, low, high); NaN where the oracle is not distinguishable from the baseline, which is where the bootstrap
+        interval of their difference holds 0: a share of what may be nothing says nothing.
     """
     values = np.stack([np.asarray(v, dtype=float) for v in (method, baseline, oracle)])
     if values.shape[1] < 2:
         m, b, o = values.mean(1)
         return ((m - b) / (o - b) if o != b else np.nan, np.nan, np.nan)
-    if np.all(values[2] == values[1]):
-        return (np.nan, np.nan, np.nan)
     draws = np.random.default_rng(seed).integers(values.shape[1], size=(10_000, values.shape[1]))
     m, b, o = values[:, draws].mean(-1)
+    least, most = np.quantile(o - b, [0.025, 0.975])
+    if least <= 0 <= most:
+        return (np.nan, np.nan, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         shares = (m - b) / (o - b)
         mean_m, mean_b, mean_o = values.mean(1)

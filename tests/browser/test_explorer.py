@@ -213,7 +213,10 @@ def test_losses_and_weights(run):
     before = after(cell, f"loss {loss.input_value()}, weight {weight},", before)
     other = loss.locator("option").nth(1).inner_text()
     loss.select_option(label=other)
-    after(cell, f"loss {other}, weight ", before)
+    before = after(cell, f"loss {other}, weight ", before)
+    expect(cell.locator(".widget-html p").last).to_contain_text("Of the 6 test examples in the picture")
+    loss.select_option(label="adversarial_image")
+    after(cell, "loss adversarial_image, weight ", before)
     run.screenshot("losses")
 
 

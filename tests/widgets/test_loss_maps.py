@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from ssan.gallery_images import image_from_text
@@ -22,6 +23,16 @@ def test_each_example_meets_itself():
         assert pair["attention"] == own.loc[("none", 0.0), "attention"]
         assert pair["attention_with"] == own.loc[("mse", 0.1), "attention"]
         assert (pair["truth"], pair["image"]) == tuple(own.loc[("none", 0.0), ["truth", "image"]])
+
+
+def test_from_a_file_as_from_memory(tmp_path):
+    maps = example_maps().drop(columns="question").assign(question="")
+    maps.to_csv(tmp_path / "maps.csv", index=False)
+    for task in ("shapes", "movie"):
+        pairs = pairs_of(pd.read_csv(tmp_path / "maps.csv"), task, "mse", 1.0)
+        assert (pairs["question"] == "").all()
+        assert pairs["image"].astype(bool).all() == (task == "shapes")
+        assert describe(pairs) == describe(pairs_of(maps, task, "mse", 1.0))
 
 
 def test_no_maps_no_examples():

@@ -36,6 +36,8 @@ def pairs_of(maps: pd.DataFrame | None, task: str, loss: str, weight: float) -> 
     if maps is None:
         return pd.DataFrame(columns=[*COLUMNS, "answer_with", "attention_with"])
     own = maps[maps["task"] == task]
+    # Read from a file, what is empty is NaN.
+    own = own.assign(**{name: own[name].astype(object).fillna("") for name in ("question", "image")})
     plain, chosen = own[own["weight"] == 0], own[(own["loss"] == loss) & (own["weight"] == weight)]
     return plain.merge(chosen[["example", "answer", "attention"]], on="example", suffixes=("", "_with"))
 
@@ -83,7 +85,7 @@ def _side(canvas: Canvas, pairs: pd.DataFrame) -> float:
 def _questions(canvas: Canvas, pairs: pd.DataFrame) -> list[list[str]]:
     """The questions set in lines, one list an image; an empty one where nothing is asked."""
     lines = []
-    for text in pairs["question"].fillna(""):
+    for text in pairs["question"]:
         set_in = drawing.lines_of(canvas, text.split(), _side(canvas, pairs) + 10, SMALL) if text else []
         lines.append([" ".join(word for _, word in line) for line in set_in])
     return lines
