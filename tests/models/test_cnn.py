@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ssan.models.cnn import GridCNN, ResidualUnit, as_grid, cells, checked_image, halvings, mass_on_grid
+from ssan.seeding import seeded
 from tests.helpers import generator, sentences
 from tests.models.grids import pictures
 
@@ -64,6 +65,34 @@ def test_residual_units_start_from_their_input():
     x = torch.rand(2, 4, 6, 6)
     assert torch.equal(unit(x), x)
     assert ResidualUnit(4, 6, stride=2)(x).shape == (2, 6, 3, 3)
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_the_shortcut_of_a_strided_unit_is_a_strided_convolution(size):
+    with seeded(4):
+        unit = ResidualUnit(4, 6, stride=2).double().eval()
+    x = torch.randn(3, 4, size, size, generator=generator(1), dtype=torch.double, requires_grad=True)
+    active = torch.relu(unit.norm_1(x))
+    rest = unit.conv_2(torch.relu(unit.norm_2(unit.conv_1(active))))
+    expected = torch.nn.functional.conv2d(active, unit.shortcut.weight, stride=2) + rest
+    torch.testing.assert_close(unit(x), expected)
+    weights = torch.randn(expected.shape, generator=generator(2), dtype=torch.double)
+    ours, plain = (torch.autograd.grad((y * weights).sum(), x, retain_graph=True)[0] for y in (unit(x), expected))
+    torch.testing.assert_close(ours, plain)
+
+
+def test_strided_units_of_a_large_image_survive_their_backward_pass():
+    """The size at which a strided 1x1 convolution of torch 2.14.1 corrupts memory on processors with AVX-512."""
+    with seeded(5):
+        unit = ResidualUnit(8, 8, stride=2)
+    for _ in range(3):
+        x = (
+            torch.randn(32, 8, 64, 64, generator=generator(3))
+            .to(memory_format=torch.channels_last)
+            .requires_grad_(True)
+        )
+        unit(x).sum().backward()
+        assert torch.isfinite(x.grad).all()
 
 
 def test_good_images_pass_as_they_are():

@@ -78,7 +78,14 @@ MODELS = {"one_hop": QuestionAttention, "san": StackedAttention, "mlb": Bilinear
 
 
 def make_model(
-    task: Task, seed: int, name: str = "one_hop", *, cnn: GridCNN | None = None, cnn_width: int = 32, **sizes
+    task: Task,
+    seed: int,
+    name: str = "one_hop",
+    *,
+    cnn: GridCNN | None = None,
+    cnn_width: int = 32,
+    cnn_steps: int = 250,
+    **sizes,
 ) -> GridQuestionModel:
     """A new question-answering model for `task`, its initial weights a pure function of `seed`.
 
@@ -89,6 +96,7 @@ def make_model(
         cnn: image -> features on a grid; the model freezes a copy. None pretrains one on the image-level labels of
             `task`'s training images, once per task and process: all seeds see through the same eyes.
         cnn_width: features per cell of that CNN.
+        cnn_steps: how long it is pretrained, see `pretrain_cnn`.
         **sizes: passed on to the model's constructor.
 
     Raises:
@@ -96,6 +104,6 @@ def make_model(
     """
     if name not in MODELS:
         raise ValueError(f"unknown model {name!r}: expected one of {tuple(MODELS)}")
-    cnn = pretrained_cnn(task, width=cnn_width) if cnn is None else cnn
+    cnn = pretrained_cnn(task, width=cnn_width, steps=cnn_steps) if cnn is None else cnn
     with seeded(seed):
         return MODELS[name](copy.deepcopy(cnn), len(task.words), task.n_classes, **sizes)
