@@ -116,8 +116,8 @@ def _plans() -> dict[str, Plan]:
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
         "cluttered_fashion": Plan(fashion, _without(*_SHAPES_ONLY), seeds, scratch),
         "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:2], scratch, _varied(_WINDOWS.grid)),
-        "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:2], scratch, _varied_less()),
-        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:2], scratch, _varied(None)),
+        "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds[:4], scratch, _varied_less()),
+        "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds[:4], scratch, _varied(None)),
         # How good the baseline is with all the data, and what is left to gain there.
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
         "shapes_4000": Plan(other(shapes, 30, n_train=4000), fewer, seeds[:2], scratch),
@@ -132,7 +132,7 @@ def _plans() -> dict[str, Plan]:
         "easy_vqa": Plan(
             Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3, model=(*_BILINEAR, ("cnn_steps", 2000))),
             fewer[:-1],
-            seeds[:3],
+            seeds[:1],
             scratch,
         ),
     }
