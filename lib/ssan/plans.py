@@ -127,7 +127,7 @@ def _plans() -> dict[str, Plan]:
         "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds[:4], scratch),
         # Two hops, and questions that relate objects.
         "shapes_san": Plan(
-            other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:4], scratch
+            other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:2], scratch
         ),
         "easy_vqa": Plan(
             Settings("easy_vqa", None, _WINDOWS, _EASY, weight=0.3, model=(*_BILINEAR, ("cnn_steps", 2000))),
