@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ssan.data import sources
 from ssan.data.sources import DebianPackage, IndexPackage, Mirror, Url
 from tests.data.test_archives import tar_of, zip_of
 
@@ -129,6 +130,42 @@ def test_source_archive_from_an_index_runs_only_if_its_hash_is_right(index, tmp_
     assert not (tmp_path / "words.txt").exists()
     package(archive, wanted).deliver(["words.txt"], tmp_path)
     assert (tmp_path / "words.txt").read_bytes() == b"the words"
+
+
+class Listing(list):
+    """What `os.scandir` returns, read already."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __next__(self):
+        if not self:
+            raise StopIteration
+        return self.pop(0)
+
+
+@pytest.mark.parametrize("gone", ["pip-unpack", "words.part"])
+def test_what_is_removed_while_it_is_looked_at_does_not_end_a_download(gone, tmp_path, monkeypatch):
+    (tmp_path / "pip-unpack").mkdir()
+    (tmp_path / "pip-unpack/words.txt").write_bytes(b"the words")
+    (tmp_path / "words.part").write_bytes(b"the")
+    (tmp_path / "archive").write_bytes(b"all of it")
+    before, scandir = sources._total_size(tmp_path), os.scandir
+
+    def scan_and_remove(path):
+        """What a folder holds, of which something is gone as soon as it is known."""
+        found = Listing(scandir(path))
+        if str(path) == str(tmp_path):
+            shutil.rmtree(tmp_path / gone) if gone == "pip-unpack" else (tmp_path / gone).unlink()
+        return found
+
+    monkeypatch.setattr(os, "scandir", scan_and_remove)
+    arrived = sources._total_size(tmp_path)
+    assert before == len(b"the words") + len(b"the") + len(b"all of it")
+    assert arrived == before - {"pip-unpack": len(b"the words"), "words.part": len(b"the")}[gone]
 
 
 def test_index_without_the_package_says_so(index, tmp_path):

@@ -6,6 +6,7 @@ right one: `ssan.data.fetching` checks size and SHA-256 of whatever arrives.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import shutil
@@ -197,10 +198,11 @@ def _run(command: Sequence[str], work: Path, label: str, size: int | None = None
 
 
 def _total_size(folder: Path) -> int:
+    """Bytes under `folder`, while a program makes, moves and removes files and folders there."""
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:  # The program is moving its files about while we look.
-            continue
+    # os.walk passes over a folder that is gone before it is read; Path.rglob does not before Python 3.13.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
     return total
