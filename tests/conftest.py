@@ -7,9 +7,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-# The same examples in every run, so that a change cannot fail for what it did not touch. To look for new ones:
-# pytest --hypothesis-profile=default
-settings.register_profile("repeatable", derandomize=True)
+# The same examples in every run, so that a change cannot fail for what it did not touch, and no limit of time, so that
+# a busy machine fails nothing. To look for new examples: pytest --hypothesis-profile=default
+settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 # Tests run side by side, and bitwise equality is promised on one thread.

@@ -36,7 +36,7 @@ def loss_maps(one: Experiment, variations: Iterable[Variation], n: int = 6) -> p
     counts = one.regions.count(batch).tolist()
     nets = [("none", 0.0, PLAIN, "scratch")]
     for cell in variations:
-        if cell.axis.startswith("loss ") and cell.n_train is None:
+        if cell.varies_loss:
             nets.append((cell.condition.loss, cell.condition.weight, cell.condition, cell.start))
     rows = []
     for loss, weight, condition, start in nets:

@@ -67,8 +67,8 @@ _TEXT = TrainConfig(epochs=20, batch_size=32, learning_rate=2e-3, keep="last", v
 _SHAPES = TrainConfig(epochs=60, batch_size=32, learning_rate=2e-3, keep="last", validate=False)
 _FASHION = TrainConfig(epochs=20, batch_size=32, learning_rate=5e-3, keep="last", validate=False)
 _EASY = TrainConfig(epochs=12, batch_size=64, learning_rate=2e-3, keep="last", validate=False)
-# Whether a thing is of the colour asked for is a product of question and image: one hop and an MLP add them, and stay
-# below .96 on the yes-or-no questions of easy_vqa (validation data, seed 0).
+# Whether a thing is of the colour asked for is a product of question and image. One hop and an MLP only add the two: on
+# easy_vqa .953 after 60 epochs, where this reaches .998 after 12.
 _BILINEAR = (("name", "mlb"), ("rank", 256), ("hidden", 128))
 _WINDOWS = HideWindows(2, grid=(8, 8))
 # Questions about one object: what the answer depends on is one box.
@@ -122,6 +122,7 @@ def _plans() -> dict[str, Plan]:
         "trec_all": Plan(Settings("trec", None, Pairs(), _TEXT), ("baseline",), seeds[:3]),
         "shapes_4000": Plan(other(shapes, 30, n_train=4000), fewer, seeds[:2], scratch),
         "shapes_4000_mlb": Plan(other(shapes, 15, n_train=4000, model=_BILINEAR), fewer, seeds[:3], scratch),
+        "shapes_mlb": Plan(other(shapes, 30, model=_BILINEAR), _BILINEAR_CONDITIONS, seeds, scratch),
         # Hidden cells that look like nothing in the data.
         "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds[:3], scratch),
         "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds[:4], scratch),
@@ -145,6 +146,24 @@ _SHAPES_ONLY = ("supervised_masked_3x3", "masked_self_3", "masked_oracle", "ense
 def _without(*names: str) -> tuple[str, ...]:
     return tuple(name for name in ALL_IMAGE_CONDITIONS if name not in names)
 
+
+# The main table's, but for what only separates one control from the next.
+_BILINEAR_CONDITIONS = (
+    "baseline",
+    "baseline_longer",
+    "supervised_best",
+    "supervised_ridge",
+    "supervised_ridge_3",
+    "supervised_masked_3",
+    "self",
+    "self_3",
+    "masked_self_3_twice",
+    "shuffled",
+    "random_variant",
+    "augmentation",
+    "ensemble_3",
+    "oracle",
+)
 
 _FILL_CONDITIONS = ("baseline", "augmentation", "supervised_masked_3", "oracle")
 

@@ -170,7 +170,7 @@ def run(
         rows = pd.DataFrame([row for seed in sorted(found) for row in found[seed]])
         write_atomically(results / profile / f"{task}.csv", rows.to_csv(index=False).encode())
         tables.append(rows)
-        if any(cell.axis.startswith("loss ") for cell in plans[task].variations):
+        if any(cell.varies_loss for cell in plans[task].variations):
             maps = loss_maps(experiment(plans[task], plans[task].seeds[0], profile, runs), plans[task].variations)
             write_atomically(results / profile / f"{task}_maps.csv", maps.to_csv(index=False).encode())
         if task in GALLERIES and "supervised_best" in plans[task].conditions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -64,18 +64,16 @@ def after(cell: Locator, text: str | re.Pattern, before: bytes) -> bytes:
 
 def changed(cell: Locator, before: bytes) -> bytes:
     """The picture as soon as it is another than `before`."""
-    end = time.monotonic() + 5
-    while (found := picture(cell)) == before and time.monotonic() < end:
-        cell.page.wait_for_timeout(50)
+    found = awaited(cell, lambda now: now != before)
     assert found.startswith(b"\x89PNG")
     assert found != before
     return found
 
 
-def settled(cell: Locator, expected: bytes) -> bytes:
-    """The picture, as soon as it is the `expected` one or has had its time to become so."""
+def awaited(cell: Locator, good: Callable[[bytes], bool]) -> bytes:
+    """The picture, as soon as it is `good` or has had its time to become so."""
     end = time.monotonic() + 5
-    while (found := picture(cell)) != expected and time.monotonic() < end:
+    while not good(found := picture(cell)) and time.monotonic() < end:
         cell.page.wait_for_timeout(50)
     return found
 
@@ -118,7 +116,7 @@ def test_sliders_move_by_keyboard(run):
     assert handle.get_attribute("aria-valuenow") == "1.0"
     handle.press("ArrowLeft")
     expect(cell.locator(".widget-html p").last).to_have_text(text)
-    assert settled(cell, before) == before
+    assert awaited(cell, before.__eq__) == before
     run.screenshot("explorer_text")
 
 
@@ -186,7 +184,7 @@ def test_words_are_clicked_away_and_back(run):
     word.focus()
     word.press("Space")
     expect(cell.locator(".widget-html p").last).to_have_text(text)
-    assert settled(cell, before) == before
+    assert awaited(cell, before.__eq__) == before
     cell.get_by_role("button", name="Best variant").click()
     expect(cell.locator(".widget-html p").last).to_contain_text(re.compile(r"Hidden:|Nothing is hidden"))
     cell.get_by_role("button", name="Keep all").click()
@@ -200,7 +198,6 @@ def test_cells_are_clicked_away(run):
     after(cell, "Question", before)
     # Black on black would leave the picture as it was.
     control(cell, "Hidden shows").locator("select").select_option("mean")
-    cell.page.wait_for_timeout(1000)
     before = picture(cell)
     for place in ("row 3, column 4", "row 3, column 5"):
         cell.get_by_title(f"{place}: kept").click()

@@ -36,12 +36,15 @@ def test_from_a_file_as_from_memory(tmp_path):
 
 
 def test_no_maps_no_examples():
-    for pairs in (pairs_of(None, "shapes", "kl", 0.1), pairs_of(example_maps(), "shapes", "kl", 7.0)):
+    for pairs in (
+        pairs_of(example_maps(losses=("mse",)), "shapes", "kl", 0.1),
+        pairs_of(example_maps(), "shapes", "kl", 7.0),
+    ):
         assert len(pairs) == 0
         assert describe(pairs) == ""
         assert height(Canvas(WIDTH, 1), pairs) == 0
-    rows, choice = ablation_rows(), Choice("shapes", "kl", 0.1, "mass_in_box")
-    assert Drawer()(rows, choice) == Drawer()(rows, choice, example_maps(losses=("mse",)))
+        rows, choice = ablation_rows(), Choice("shapes", "kl", 0.1, "mass_in_box")
+        assert Drawer()(rows, choice) == Drawer()(rows, choice, pairs)
 
 
 def test_the_text_counts_answers():

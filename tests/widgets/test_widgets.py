@@ -201,6 +201,20 @@ def test_hiding_several_regions_is_drawn_once(monkeypatch):
     assert [state.kept for state in drawn] == [tuple(k not in (0, 3, 5) for k in range(16))]
 
 
+@pytest.mark.parametrize("places", [(999,), (0, -1), ("only",), (0.5,)])
+def test_there_is_nothing_to_hide_there(places):
+    panel = MaskPainter([text_subject()])
+    panel.hide(1)
+    picture, n = panel.png, len(panel.shown)
+    wrong = places[-1]
+    with pytest.raises(ValueError, match=f"cannot hide {wrong!r}: this example has {n} regions, .* from 0 to {n - 1}"):
+        panel.hide(*places)
+    assert panel.png == picture
+    assert f"this example has {n} regions" in panel.status.value
+    panel.hide(0)
+    assert "did not work" not in panel.status.value
+
+
 # The before/after browser.
 
 
@@ -227,20 +241,6 @@ def test_the_browser_refuses_two_of_one_name():
 
 
 # The loss explorer.
-
-
-@pytest.mark.parametrize("places", [(999,), (0, -1), ("only",), (0.5,)])
-def test_there_is_nothing_to_hide_there(places):
-    panel = MaskPainter([text_subject()])
-    panel.hide(1)
-    picture, n = panel.png, len(panel.shown)
-    wrong = places[-1]
-    with pytest.raises(ValueError, match=f"cannot hide {wrong!r}: this example has {n} regions, .* from 0 to {n - 1}"):
-        panel.hide(*places)
-    assert panel.png == picture
-    assert f"this example has {n} regions" in panel.status.value
-    panel.hide(0)
-    assert "did not work" not in panel.status.value
 
 
 def test_choosing_losses_and_weights():

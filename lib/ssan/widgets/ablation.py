@@ -114,10 +114,10 @@ class Drawer:
             self._ax = self._figure.subplots()
             self._figure.subplots_adjust(left=0.09, right=0.74, bottom=0.13, top=0.92)
 
-    def __call__(self, rows: pd.DataFrame, choice: Choice, maps: pd.DataFrame | None = None) -> bytes:
+    def __call__(self, rows: pd.DataFrame, choice: Choice, pairs: pd.DataFrame | None = None) -> bytes:
         """A PNG file: accuracy against quality for all losses and weights of the task, the chosen one ringed.
 
-        Below that, where there are `maps` of the choice, the attention on a few examples with and without it.
+        Below that the attention on a few examples with and without it: `pairs`, from `loss_maps.pairs_of`.
         """
         with mpl.rc_context(_STYLE):
             self._ax.clear()
@@ -131,8 +131,9 @@ class Drawer:
             plot = np.asarray(self._canvas.buffer_rgba())[..., :3]
         scale = _SIZE[0] * _DPI / WIDTH
         tall = WIDTH * _SIZE[1] / _SIZE[0]
-        pairs = loss_maps.pairs_of(maps, choice.task, choice.loss, choice.weight)
-        sheet = Canvas(WIDTH, tall + loss_maps.height(Canvas(WIDTH, 1, scale), pairs), scale)
+        below = 0 if pairs is None else loss_maps.height(Canvas(WIDTH, 1, scale), pairs)
+        sheet = Canvas(WIDTH, tall + below, scale)
         sheet.paste(0, 0, plot, WIDTH)
-        loss_maps.draw(sheet, tall, pairs, f"{choice.loss}, {choice.weight:g}")
+        if below:
+            loss_maps.draw(sheet, tall, pairs, f"{choice.loss}, {choice.weight:g}")
         return sheet.png()

@@ -51,9 +51,11 @@ class LossExplorer(Panel):
         return Choice(self.task.value, self.loss.value, self.weight.value, self.metric.value)
 
     def draw(self) -> tuple[bytes, str]:
-        pairs = loss_maps.pairs_of(self.maps, self.task.value, self.loss.value, self.weight.value)
-        said = describe(self.rows, self.state) + loss_maps.describe(pairs)
-        return self._draw(self.rows, self.state, self.maps), said
+        state, said = self.state, describe(self.rows, self.state)
+        if self.maps is None:
+            return self._draw(self.rows, state), said
+        pairs = loss_maps.pairs_of(self.maps, state.task, state.loss, state.weight)
+        return self._draw(self.rows, state, pairs), said + loss_maps.describe(pairs)
 
     def prepare(self, changed: widgets.Widget) -> None:
         if changed is self.task:

@@ -28,13 +28,11 @@ def check_maps(maps: pd.DataFrame) -> None:
             raise ValueError(f"maps of {task} need each example exactly once without supervision (weight 0)")
 
 
-def pairs_of(maps: pd.DataFrame | None, task: str, loss: str, weight: float) -> pd.DataFrame:
+def pairs_of(maps: pd.DataFrame, task: str, loss: str, weight: float) -> pd.DataFrame:
     """The examples of a task without supervision and with this loss and weight, a row each; empty where there are none.
 
     Of the latter are the columns `answer_with` and `attention_with`.
     """
-    if maps is None:
-        return pd.DataFrame(columns=[*COLUMNS, "answer_with", "attention_with"])
     own = maps[maps["task"] == task]
     # Read from a file, what is empty is NaN.
     own = own.assign(**{name: own[name].astype(object).fillna("") for name in ("question", "image")})
@@ -65,9 +63,7 @@ def height(canvas: Canvas, pairs: pd.DataFrame) -> float:
 
 
 def draw(canvas: Canvas, y: float, pairs: pd.DataFrame, name: str) -> None:
-    """Draw the examples below `y`; `name` is what the loss and its weight are called."""
-    if not len(pairs):
-        return
+    """Draw the examples, of which there must be one, below `y`; `name` is what the loss and its weight are called."""
     maps = {key: [np.asarray(json.loads(text)) for text in pairs[key]] for key in ("attention", "attention_with")}
     top = max(float(weights.max()) for own in maps.values() for weights in own)
     images = pairs["image"].astype(bool).all()
