@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import new_page
-from tests.browser.lab import Lab, serving
+from tests.browser.lab import Lab, limit, serving
 
 NAME = "08_explore_sampling"
 SECONDS = 180
@@ -72,7 +72,7 @@ def changed(cell: Locator, before: bytes) -> bytes:
 
 def awaited(cell: Locator, good: Callable[[bytes], bool]) -> bytes:
     """The picture, as soon as it is `good` or has had its time to become so."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + limit(5) / 1000
     while not good(found := picture(cell)) and time.monotonic() < end:
         cell.page.wait_for_timeout(50)
     return found
