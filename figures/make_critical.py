@@ -17,6 +17,7 @@ from ssan.statistics import by_seed
 TASKS = {
     "trec": ("TREC", {"accuracy": "accuracy", "faithfulness": "faithfulness"}),
     "shapes": ("shapes", {"accuracy": "accuracy", "pointing": "pointing"}),
+    "shapes_mlb": ("shapes, bilinear fusion", {"accuracy": "accuracy", "pointing": "pointing"}),
     "cluttered_fashion": ("cluttered Fashion-MNIST", {"accuracy": "accuracy", "pointing": "pointing"}),
 }
 

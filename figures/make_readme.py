@@ -25,6 +25,11 @@ SHOWN = {
         "pointing",
         ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
     ),
+    "shapes_mlb": (
+        "VQA: the same with bilinear fusion, `shapes_mlb`",
+        "pointing",
+        ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
+    ),
     "cluttered_fashion": (
         "images: `cluttered_fashion`, 1,000 images",
         "pointing",

@@ -17,6 +17,7 @@ TASKS = {
     "trec": "TREC questions",
     "movie": "movie snippets",
     "shapes": "questions about shapes",
+    "shapes_mlb": "questions about shapes, bilinear fusion",
     "cluttered_fashion": "cluttered Fashion-MNIST",
 }
 TEXT = {"accuracy": "test accuracy", "faithfulness": "faithfulness (Spearman)"}
