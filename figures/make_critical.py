@@ -14,11 +14,12 @@ from ssan import critical_difference, plots
 from ssan.conditions import CONDITIONS
 from ssan.statistics import by_seed
 
+IMAGES = {"accuracy": "accuracy", "pointing": "pointing"}
 TASKS = {
     "trec": ("TREC", {"accuracy": "accuracy", "faithfulness": "faithfulness"}),
-    "shapes": ("shapes", {"accuracy": "accuracy", "pointing": "pointing"}),
-    "shapes_mlb": ("shapes, bilinear fusion", {"accuracy": "accuracy", "pointing": "pointing"}),
-    "cluttered_fashion": ("cluttered Fashion-MNIST", {"accuracy": "accuracy", "pointing": "pointing"}),
+    "shapes": ("shapes", IMAGES),
+    "shapes_mlb": ("shapes, bilinear fusion", IMAGES),
+    "cluttered_fashion": ("cluttered Fashion-MNIST", IMAGES),
 }
 
 

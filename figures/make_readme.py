@@ -18,23 +18,12 @@ from ssan.statistics import ORACLE, by_seed, compare, paired_difference
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 TABLES = HERE / "TABLES.md"
+_IMAGE_METHODS = ("supervised_best", "supervised_ridge_3", "supervised_masked_3")
 # What the README's table shows of each task: its name, its measure of attention, and the methods.
 SHOWN = {
-    "shapes": (
-        "VQA: `shapes`, 1,000 questions about 500 images",
-        "pointing",
-        ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
-    ),
-    "shapes_mlb": (
-        "VQA: the same with bilinear fusion, `shapes_mlb`",
-        "pointing",
-        ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
-    ),
-    "cluttered_fashion": (
-        "images: `cluttered_fashion`, 1,000 images",
-        "pointing",
-        ("supervised_best", "supervised_ridge_3", "supervised_masked_3"),
-    ),
+    "shapes": ("VQA: `shapes`, 1,000 questions about 500 images", "pointing", _IMAGE_METHODS),
+    "shapes_mlb": ("VQA: the same with bilinear fusion, `shapes_mlb`", "pointing", _IMAGE_METHODS),
+    "cluttered_fashion": ("images: `cluttered_fashion`, 1,000 images", "pointing", _IMAGE_METHODS),
     "trec": ("text: `trec`, 445 questions", "faithfulness", ("supervised_best", "supervised_importance")),
     "movie": ("text: `movie`, 800 snippets", "faithfulness", ("supervised_best", "supervised_importance")),
 }

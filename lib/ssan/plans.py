@@ -147,7 +147,7 @@ def _without(*names: str) -> tuple[str, ...]:
     return tuple(name for name in ALL_IMAGE_CONDITIONS if name not in names)
 
 
-# The main table's, but for what only separates one control from the next.
+# Fewer than `shapes` has, and what is shuffled are the targets of `importance`, not of `ridge`.
 _BILINEAR_CONDITIONS = (
     "baseline",
     "baseline_longer",
