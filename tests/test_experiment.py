@@ -206,6 +206,13 @@ def test_rows_say_what_a_condition_needed(tmp_path):
     assert again == rows["supervised_ridge_3"]  # what was made once took the time that it took
 
 
+@pytest.mark.parametrize(("name", "trainings"), [("baseline_longer", 2), ("uniform", 2), ("supervised_best", 2)])
+def test_what_a_net_goes_on_from_is_a_part_of_its_cost_also_when_it_is_there_already(tmp_path, name, trainings):
+    made = build(tmp_path).run(name, "continued")
+    assert made["trainings"] == trainings
+    assert build(tmp_path).run(name, "continued") == made
+
+
 def test_the_oracle_needs_boxes(one):
     with pytest.raises(ValueError, match="boxes"):
         one.target(Target((Round("oracle"),)))

@@ -123,6 +123,8 @@ class Experiment:
         bare = dataclasses.replace(of, name="", role="", starts=())
         trained_from = config_hash(self.hash, name, seed, start, bare)
         config = self.settings.training(of, seed, start)
+        # Asked for whether or not the net is there already: what it goes on from is a part of its cost.
+        origin = self.baseline(0) if start == "continued" else None
         times = [config.epochs * (k + 1) // n for k in range(n)]
         hashes = {t: config_hash(trained_from, "epoch", t) for t in times[:-1]} | {times[-1]: trained_from}
         paths = {t: self.folder / f"{name}-{h}.safetensors" for t, h in hashes.items()}
@@ -136,8 +138,8 @@ class Experiment:
                 save_model(paths[epoch], model, hashes[epoch])
 
         model = self.make_model(self.task, seed)
-        if start == "continued":
-            model.load_state_dict(self.baseline(0).state_dict())
+        if origin is not None:
+            model.load_state_dict(origin.state_dict())
         task = self.task if rows is None else self.task.training_on(rows)
         if of.augment:
             masking = self.masking if rows is None else Masking(task, self.settings.sampler)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from ssan.conditions import CONDITIONS
@@ -232,8 +233,12 @@ def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, fl
         pale = chosen is not None and loss != chosen[0]
         style = {"color": colour, "lw": 1, "ms": 6, "mec": "white", "alpha": 0.4 if pale else 1.0, "label": loss}
         ax.plot(mean[metric], mean["accuracy"], sign + "-", **style)
-        for weight, point in () if pale else mean.iterrows():
-            ax.annotate(f"{weight:g}", (point[metric], point["accuracy"]), (8, 6), textcoords="offset points", size=8)
+        for k, (weight, point) in enumerate(() if pale else mean.iterrows()):
+            # Above and below in turn, since neighbours lie close, and with a white rim, since lines run behind.
+            note = ax.annotate(
+                f"{weight:g}", (point[metric], point["accuracy"]), (8, -13 if k % 2 else 6), textcoords="offset points"
+            )
+            note.set(size=8, zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")])
     plain = rows[rows["weight"] == 0]
     if len(plain):
         ax.plot(plain[metric].mean(), plain["accuracy"].mean(), "D", color="black", ms=7, mec="white", label="none")

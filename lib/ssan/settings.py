@@ -23,7 +23,8 @@ class Settings:
         loss: the attention loss.
         weight: of the attention loss, training from scratch.
         continued_weight: the same, continuing from the baseline.
-        n_quality: on how many test examples attention quality is measured (the first ones); None takes all.
+        n_quality: on how many test examples attention quality is measured (the first ones, so None, which is all, where
+            the order of the test set says something of the label).
         task_options: further keyword arguments of the task's loader.
     """
 

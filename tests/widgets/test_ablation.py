@@ -53,6 +53,7 @@ def test_the_sheet_is_used_again_and_leaves_nothing_behind():
 def test_points_are_means_and_the_chosen_one_is_ringed():
     rows = ablation_rows(tasks=("shapes",))
     ax = plots.trade_off(rows, "mass_in_box", "mass", ("mse", 1.0))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("mass", "test accuracy")
     lines = {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
     assert list(lines) == ["kl", "mse", "none", "seeds of the ringed point"]
     assert np.allclose(lines["kl"].get_xydata(), [[0.21, 0.52], [0.3, 0.61]])
@@ -93,6 +94,9 @@ def test_rows_of_the_study_are_understood():
     ]
     check_rows(found)
     assert "minus no supervision +0.100 [one seed]" in describe(found, Choice("shapes", "kl", 0.3, "mass_in_box"))
+    assert len(of_study(pd.concat([rows, rows.assign(task="movie")]))) == 2 * len(
+        found
+    )  # of two files, laid end to end
     with pytest.raises(ValueError, match="'axis'"):
         of_study(ablation_rows())
 

@@ -44,6 +44,7 @@ def of_study(rows: pd.DataFrame) -> pd.DataFrame:
     """
     if missing := [name for name in ("axis", "value", "condition") if name not in rows]:
         raise ValueError(f"rows of ablations have the columns axis, value and condition, here {missing} are missing")
+    rows = rows.reset_index(drop=True)  # files laid end to end bring their numbers twice
     axis = rows["axis"].fillna("")
     varied = rows[axis.str.startswith("loss ")]
     names, weights = axis[varied.index].str.removeprefix("loss "), varied["value"].astype(float)

@@ -145,14 +145,15 @@ def histogram(
             canvas.line(place(tick), bottom, place(tick), bottom + 4, INK)
             canvas.text(place(tick), bottom + 11, f"{tick:g}", 11, FAINT, align="centre")
     canvas.text(x + width / 2, bottom + 27, of, 11, FAINT, align="centre")
-    for (label, value), colour, level in zip(marks.items(), (ORANGE, BLUE), (0, 1), strict=False):
-        at = place(value)
+    # Labels stand to the right of their lines, the greater value's below; where there is no room, to the left, and then
+    # the greater value's stand above: so no line runs through a label that is not its own.
+    ordered = sorted(zip(marks.items(), (ORANGE, BLUE), strict=False), key=lambda mark: mark[0][1])
+    lengths = [canvas.length(label, 11) for (label, _), _ in ordered]
+    room = all(place(value) + 10 + long <= x + width for ((_, value), _), long in zip(ordered, lengths, strict=True))
+    for k, (((label, value), colour), long) in enumerate(zip(ordered, lengths, strict=True)):
+        at, level = place(value), k if room else len(ordered) - 1 - k
         canvas.line(at, y + 14 * level + 8, at, bottom, colour, 2)
-        long = canvas.length(label, 11)
-        left = at + 4 if at + long + 6 <= x + width else at - 4 - long
-        # On a white ground, since the other mark's line may run behind the letters.
-        canvas.box(left - 1, y + 14 * level - 1, long + 2, 13, fill="white")
-        canvas.text(left, y + 14 * level + 6, label, 11, colour)
+        canvas.text(at + 4 if room else at - 4 - long, y + 14 * level + 6, label, 11, colour)
 
 
 def bars(
