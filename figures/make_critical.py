@@ -14,9 +14,11 @@ from ssan import critical_difference, plots
 from ssan.conditions import CONDITIONS
 from ssan.statistics import by_seed
 
+TEXT = {"accuracy": "accuracy", "faithfulness": "faithfulness"}
 IMAGES = {"accuracy": "accuracy", "pointing": "pointing"}
 TASKS = {
-    "trec": ("TREC", {"accuracy": "accuracy", "faithfulness": "faithfulness"}),
+    "trec": ("TREC", TEXT),
+    "movie": ("movie snippets", TEXT),
     "shapes": ("shapes", IMAGES),
     "shapes_mlb": ("shapes, bilinear fusion", IMAGES),
     "cluttered_fashion": ("cluttered Fashion-MNIST", IMAGES),

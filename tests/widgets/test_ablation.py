@@ -94,9 +94,7 @@ def test_rows_of_the_study_are_understood():
     ]
     check_rows(found)
     assert "minus no supervision +0.100 [one seed]" in describe(found, Choice("shapes", "kl", 0.3, "mass_in_box"))
-    assert len(of_study(pd.concat([rows, rows.assign(task="movie")]))) == 2 * len(
-        found
-    )  # of two files, laid end to end
+    assert len(of_study(pd.concat([rows, rows.assign(task="movie")]))) == 2 * len(found)  # two files
     with pytest.raises(ValueError, match="'axis'"):
         of_study(ablation_rows())
 
