@@ -129,7 +129,7 @@ def histogram(
     if high - low < 1e-6 * max(1.0, abs(high)):
         low, high = low - 0.5, high + 0.5
     counts, _ = np.histogram(values, bins=40, range=(low, high))
-    bottom, ceiling = y + height - 34, y + 22
+    bottom, ceiling = y + height - 34, y + 30
     step = width / 40
 
     def place(value: float) -> float:
