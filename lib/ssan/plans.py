@@ -110,7 +110,7 @@ def _plans() -> dict[str, Plan]:
         return dataclasses.replace(settings, train=dataclasses.replace(settings.train, epochs=epochs), **changes)
 
     return {
-        # A tenth of TREC's training questions, as many movie snippets: little data is where supervision can matter.
+        # About a tenth of either's training sentences: little data is where supervision can matter.
         "trec": Plan(Settings("trec", 445, Pairs(), _TEXT), TEXT_CONDITIONS, seeds),
         # Movie's test sentences stand in the order of the file, nearly all positive ones first: all are measured.
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT, n_quality=None), TEXT_CONDITIONS, seeds),

@@ -10,12 +10,21 @@ from ssan.widgets.subject import Subject, by_name, shown_image, signed, words_of
 from tests.widgets.subjects import image_subject, question_subject, text_subject
 
 
-def test_sentences_of_the_asked_length_in_their_order():
+def test_sentences_of_the_asked_length_by_lot():
     subject = text_subject()
     task = subject.task
-    wanted = [k for k in range(len(task.train)) if 4 <= int(task.train.lengths[k]) <= 24][:12]
-    assert subject.examples.ids.tolist() == task.train.ids[wanted].tolist()
+    fitting = {int(i) for i, n in zip(task.train.ids, task.train.lengths, strict=True) if 4 <= n <= 24}
+    drawn = subject.examples.ids.tolist()
+    assert len(set(drawn)) == 12
+    assert set(drawn) <= fitting
+    assert drawn != sorted(drawn)  # not the beginning of the file, which may hold one class
+    assert text_subject().examples.ids.tolist() == drawn  # but always the same ones
     assert len(Subject.of("one", task, subject.model, n=1).examples) == 1
+
+
+def test_images_in_their_order():
+    subject = image_subject()
+    assert subject.examples.ids.tolist() == subject.task.train.ids[: len(subject.examples)].tolist()
 
 
 def test_ways_of_hiding_begin_with_the_tasks_own():

@@ -38,11 +38,12 @@ class Subject:
 
     @classmethod
     def of(cls, name: str, task: Task, model: nn.Module, n: int = 100, lengths: tuple[int, int] = (4, 24)) -> Subject:
-        """The first `n` training examples, of text those whose number of words lies in `lengths`."""
+        """The first `n` training examples; of text `n` by lot, as files have an order, with `lengths` words each."""
         rows = torch.arange(len(task.train))
         if task.train.select(rows[:1]).image is None:
             n_words = task.train.select(rows).lengths
             rows = rows[(n_words >= lengths[0]) & (n_words <= lengths[1])]
+            rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
         return cls(name, task, model, task.train.select(rows[:n]))
 
     @property
