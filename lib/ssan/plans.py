@@ -116,7 +116,7 @@ def _plans() -> dict[str, Plan]:
         "movie": Plan(Settings("movie", 800, Pairs(), _TEXT, n_quality=None), TEXT_CONDITIONS, seeds),
         "shapes": Plan(shapes, ALL_IMAGE_CONDITIONS, seeds, scratch),
         "cluttered_fashion": Plan(fashion, _without(*_SHAPES_ONLY), seeds, scratch),
-        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds[:2], scratch, _varied(_WINDOWS.grid)),
+        "shapes_ablations": Plan(shapes, ("baseline", "oracle"), seeds, scratch, _varied(_WINDOWS.grid)),
         "cluttered_fashion_ablations": Plan(fashion, ("baseline", "oracle"), seeds, scratch, _varied_less()),
         "trec_ablations": Plan(Settings("trec", 445, Pairs(), _TEXT), ("baseline",), seeds, scratch, _varied(None)),
         # How good the baseline is with all the data, and what is left to gain there.
@@ -125,8 +125,8 @@ def _plans() -> dict[str, Plan]:
         "shapes_4000_mlb": Plan(other(shapes, 15, n_train=4000, model=_BILINEAR), fewer, seeds[:3], scratch),
         "shapes_mlb": Plan(other(shapes, 30, model=_BILINEAR), _without(*_SHAPES_ONLY), seeds, scratch),
         # Hidden cells that look like nothing in the data.
-        "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds[:3], scratch),
-        "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds[:4], scratch),
+        "shapes_fill": Plan(_filled(shapes), _FILL_CONDITIONS, seeds, scratch),
+        "cluttered_fashion_fill": Plan(_filled(fashion), _FILL_CONDITIONS, seeds, scratch),
         # Two hops, and questions that relate objects.
         "shapes_san": Plan(
             other(shapes, 60, model=(("name", "san"),), task_options=_BOTH_KINDS), few, seeds[:2], scratch
