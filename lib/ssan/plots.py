@@ -235,10 +235,15 @@ def trade_off(rows: pd.DataFrame, metric: str, label: str, chosen: tuple[str, fl
         ax.plot(mean[metric], mean["accuracy"], sign + "-", **style)
         for k, (weight, point) in enumerate(() if pale else mean.iterrows()):
             # Above and below in turn, since neighbours lie close, and with a white rim, since lines run behind.
-            note = ax.annotate(
-                f"{weight:g}", (point[metric], point["accuracy"]), (8, -13 if k % 2 else 6), textcoords="offset points"
+            ax.annotate(
+                f"{weight:g}",
+                (point[metric], point["accuracy"]),
+                (8, -13 if k % 2 else 6),
+                textcoords="offset points",
+                size=8,
+                zorder=6,
+                path_effects=[withStroke(linewidth=2.5, foreground="white")],
             )
-            note.set(size=8, zorder=6, path_effects=[withStroke(linewidth=2.5, foreground="white")])
     plain = rows[rows["weight"] == 0]
     if len(plain):
         ax.plot(plain[metric].mean(), plain["accuracy"].mean(), "D", color="black", ms=7, mec="white", label="none")

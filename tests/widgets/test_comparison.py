@@ -61,7 +61,7 @@ def test_predictions_are_the_models(subject):
     assert torch.equal(compared.after, compared.before)
     assert torch.equal(compared.batch.ids, batch.ids)
     whole = Comparison.of("same", subject.task, subject.model, subject.model)
-    assert torch.equal(whole.batch.ids, torch.as_tensor(subject.task.test.select(slice(None)).ids))
+    assert torch.equal(whole.batch.ids, subject.task.test.select(slice(None)).ids)
     other = comparison(subject, n=5)
     assert torch.equal(other.batch.ids, subject.examples.ids[:5])
     assert not torch.allclose(other.after, other.before)

@@ -60,7 +60,7 @@ class Comparison:
     ) -> Comparison:
         """Run both models on the first `n` examples of `split`, by default on all of the test split."""
         split = task.test if split is None else split
-        batch = split.select(torch.arange(len(split) if n is None else min(n, len(split))))
+        batch = split.select(torch.arange(len(split))[:n])
         found = [predict(model, batch, device="cpu") for model in (before, after)]
         probability, maps = ([one[k] for one in found] for k in (0, 1))
         return cls(name, task, batch, *(logits.softmax(-1) for logits in probability), *maps)
