@@ -11,7 +11,7 @@ from transformers import Trainer
 from ssan.attention import Output
 from ssan.models.attach import AttachedModel, batch_inputs
 from ssan.task import Batch
-from ssan.training import Supervision, evaluate
+from ssan.training import Supervision
 
 __all__ = ["AttentionTrainer", "Examples"]
 
@@ -104,7 +104,3 @@ class AttentionTrainer(Trainer):
             share = 1.0 if num_items_in_batch is None else len(ids) / int(num_items_in_batch)
             loss = loss + self.supervision.weight * self.supervision.factor(min(done, 1 - 1e-9)) * share * distance
         return (loss, outputs) if return_outputs else loss
-
-    def accuracy(self, batch: Batch) -> float:
-        """Of the attached model on `batch`, in [0, 1]."""
-        return evaluate(self.attached, batch, device=self.args.device)

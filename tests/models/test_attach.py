@@ -392,6 +392,12 @@ def test_check_tells_what_is_wrong(capsys):
     detached = attach(module, **WORDS, reduce=lambda weights: weights.mean(1)[:, 0].detach())
     assert "carries no gradient" in ssan.check(detached, batch)[0]
     module.set_attn_implementation("eager")
+    counting = Gate()
+    counting.cnn = nn.Sequential(counting.cnn, nn.BatchNorm2d(16))
+    before = copy.deepcopy(counting.eval().state_dict())
+    ssan.check(attach(counting, attention="gate", regions=ImageGrid((4, 4))), pictures())
+    assert all(torch.equal(value, before[key]) for key, value in counting.state_dict().items())
+    assert not counting.cnn[1].training
     named = {"inputs": lambda batch: batch_inputs(module.config, batch) | {"output_attentions": True}}
     dropped = attach(module, attention=lambda out: out.attentions[-1], **named, **WORDS)
     assert "after dropout" in ssan.check(dropped, batch)[0]

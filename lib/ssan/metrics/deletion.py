@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssan.attention import AttentionModel
 from ssan.metrics.checks import precise
-from ssan.metrics.variants import fitting, variant_scores
+from ssan.metrics.variants import fitting, places, variant_scores
 from ssan.regions import Regions
 from ssan.samplers import Sampler
 from ssan.task import Batch
@@ -102,8 +102,7 @@ def insertion_deletion(
     n = regions.count(batch)
     attention = fitting(attention, batch, regions)
     exists = regions.exists(batch, attention.shape[1])
-    order = attention.masked_fill(~exists, -1).argsort(dim=-1, descending=True, stable=True)
-    sampler = ByAttention(order.argsort(-1), steps)
+    sampler = ByAttention(places(attention, exists), steps)
     rows = torch.arange(len(batch), device=n.device)
     scores, _ = variant_scores(
         model, batch.replace(ids=rows), regions, sampler, score=score, perturbations_per_eval=perturbations_per_eval

@@ -8,7 +8,7 @@ from torch import Tensor
 from ssan.attention import AttentionModel
 from ssan.metrics.checks import precise
 from ssan.metrics.faithfulness import attention_and_drop
-from ssan.metrics.variants import Given, fitting, variant_scores
+from ssan.metrics.variants import Given, fitting, places, variant_scores
 from ssan.regions import Regions
 from ssan.task import Batch
 
@@ -21,10 +21,9 @@ def _lost(model, batch, regions, attention, share: float, *, keep_top: bool, **o
         _, attention = variant_scores(model, batch, regions, Given(), **options)
     attention = fitting(attention, batch, regions)
     exists = regions.exists(batch)
-    order = attention.masked_fill(~exists, -1).argsort(dim=-1, descending=True, stable=True)
     # 0.07 of 100 regions are 7, though the product is a little more than that in floating point.
     k = (share * precise(exists.sum(-1)) - 1e-9).ceil().clamp(min=1)
-    top = order.argsort(-1) < k[:, None]
+    top = places(attention, exists) < k[:, None]
     batch = batch.replace(ids=torch.arange(len(batch), device=top.device))
     scores, _ = variant_scores(model, batch, regions, Given((top if keep_top else ~top,)), **options)
     return scores[:, 0] - scores[:, 1]

@@ -113,6 +113,12 @@ def replay(
     return scores, torch.cat([F.pad(maps, (0, width - maps.shape[1])) for _, maps in parts])
 
 
+def places(attention: Tensor, exists: Tensor) -> Tensor:
+    """(B, R) int64: 0 for the most attended region of each example, 1 for the next, …; equals in order of index."""
+    order = attention.masked_fill(~exists, -1).argsort(dim=-1, descending=True, stable=True)
+    return order.argsort(-1)
+
+
 def fitting(attention: Tensor, batch: Batch, regions: Regions) -> Tensor:
     """`attention` checked against the regions of `batch`, and cut to (B, R) for R the largest number of regions.
 

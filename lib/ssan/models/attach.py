@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ssan.attention import AttentionModel, Output, as_distribution, evaluating
 from ssan.models.taps import find_tap, patches
 from ssan.models.words import WordRegions
-from ssan.regions import ImageGrid, Regions
+from ssan.regions import ImageGrid, Regions, TokenRegions
 from ssan.search import Scorer
 from ssan.task import Batch
 
@@ -94,7 +94,7 @@ class AttachedModel(AttentionModel):
         self.regions = options["regions"]
         if self.regions is None and options["tokenizer"] is not None:
             self.regions = WordRegions.of(options["tokenizer"])
-        self.grid, self.prefix = patches(module, self.config)
+        self.grid, self.query = patches(module, self.config)
         if self.regions is None and self.grid is not None:
             self.regions = ImageGrid(self.grid)
         self.open()
@@ -120,12 +120,16 @@ class AttachedModel(AttentionModel):
 
     def __deepcopy__(self, memo: dict) -> AttachedModel:
         """A copy that watches its own copy of the module."""
-        watched, module = self.tap is not None, self.detach()
+        watched = self.tap is not None
+        self.detach()
+        memo[id(self)] = twin = self.__class__.__new__(self.__class__)
+        memo[id(self.options)] = self.options  # shared: a tokenizer is large, and nobody writes into them
         try:
-            return AttachedModel(copy.deepcopy(module, memo), **self.options).train(self.training)
+            twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
         finally:
             if watched:
                 self.open()
+        return twin.open() if watched else twin
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The module's, under its keys."""
@@ -188,9 +192,9 @@ class AttachedModel(AttentionModel):
             kept = regions.pool(positions, batch)
         else:
             kept = positions if regions is None or regions.grid is None else self._cells(positions, regions.grid)
-        exists = regions and regions.exists(batch, kept.shape[1])
         if regions is None and batch.lengths is not None:
-            exists = torch.arange(kept.shape[1], device=kept.device) < batch.lengths[:, None]
+            regions = TokenRegions()
+        exists = regions and regions.exists(batch, kept.shape[1])
         self.total, self.on_regions = positions.detach().sum(1), kept.detach().sum(1)
         stray = 0 if exists is None else float((kept.detach() * ~exists).max())
         if stray > 1e-6:
@@ -215,7 +219,7 @@ class AttachedModel(AttentionModel):
         if weights.dim() == 3 and 1 != weights.shape[1] != weights.shape[2]:  # maps of several heads or hops
             weights = weights.mean(1) if options["heads"] == "mean" else weights[:, options["heads"]]
         if weights.dim() == 3:
-            query = options["query"] or ("mean" if self.prefix == 0 and self.grid is not None else "cls")
+            query = options["query"] or self.query
             weights = weights[:, 0] if query == "cls" or weights.shape[1] == 1 else self._mean(weights, batch)
         return weights
 
@@ -229,7 +233,7 @@ class AttachedModel(AttentionModel):
         """Over the queries that exist."""
         if batch.lengths is None or weights.shape[1] != batch.tokens.shape[1]:
             return weights.mean(1)
-        real = torch.arange(weights.shape[1], device=weights.device) < batch.lengths[:, None]
+        real = TokenRegions().exists(batch, weights.shape[1])
         return (weights * real[..., None]).sum(1) / batch.lengths[:, None]
 
     def _cells(self, positions: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -287,7 +291,7 @@ def batch_inputs(config: Any | None, batch: Batch) -> Any:
         return batch.image if batch.image is not None else batch.tokens
     given = {} if batch.image is None else {"pixel_values": batch.image}
     if batch.tokens is not None:
-        real = torch.arange(batch.tokens.shape[1], device=batch.device) < batch.lengths[:, None]
+        real = TokenRegions().exists(batch, batch.tokens.shape[1])
         padding = getattr(config, "pad_token_id", None)
         given["input_ids"] = batch.tokens if padding is None else batch.tokens.where(real, padding)
         given["attention_mask"] = real.long()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
 
 from ssan.attention import AttentionModel, Output, as_models, check_output, evaluating
 from ssan.metrics import variant_scores
+from ssan.models.attach import AttachedModel
 from ssan.regions import Regions, default_regions
 from ssan.samplers import Singles
 from ssan.task import Batch
@@ -50,16 +52,12 @@ def check(model: AttentionModel, batch: Batch, *, regions: Regions | None = None
         wrong.append(
             "all attention is on one region of every example: a model that reads left to right needs query='mean'"
         )
-    model_was = model.training
-    try:
-        with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []), torch.no_grad():
-            model.train()
-            model(batch)
-        lines += _sums(model, " in training")
-        if summed_to_1 and not _sum_to_1(model):
-            wrong.append("the weights do not sum to 1 in training: they are read after dropout")
-    finally:
-        model.train(model_was)
+    with torch.random.fork_rng(devices=[batch.device] if batch.device.type == "cuda" else []), _untouched(model):
+        model.train()
+        model(batch)
+    lines += _sums(model, " in training")
+    if summed_to_1 and not _sum_to_1(model):
+        wrong.append("the weights do not sum to 1 in training: they are read after dropout")
     began = time.perf_counter()
     scores, _ = variant_scores(model, batch, regions, Singles(), score="log_odds")
     taken = (time.perf_counter() - began) / int((n + 1).sum())
@@ -85,15 +83,26 @@ def _gradient(model: AttentionModel, output: Output, wrong: list[str]) -> str:
     return f"gradient: reaches {reached} of {len(learning)} learning parameters"
 
 
+@contextmanager
+def _untouched(model: AttentionModel) -> Iterator[None]:
+    """Inside, a forward pass in training mode is tried; modes and what layers count (batch statistics) are put back."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    with torch.no_grad(), evaluating([model]):
+        try:
+            yield
+        finally:
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
 def _sum_to_1(model: AttentionModel) -> bool:
-    total: Tensor | None = getattr(model, "total", None)
-    return total is not None and float((total - 1).abs().max()) < 1e-2
+    return isinstance(model, AttachedModel) and float((model.total - 1).abs().max()) < 1e-2
 
 
 def _sums(model: AttentionModel, when: str) -> list[str]:
-    total: Tensor | None = getattr(model, "total", None)
-    if total is None:
+    if not isinstance(model, AttachedModel):
         return []
+    total = model.total
     share, low, high = float((model.on_regions / total).mean()), float(total.min()), float(total.max())
     return [f"weights{when}: sum to {low:.3g} to {high:.3g}, {share:.0%} of it on regions"]
 

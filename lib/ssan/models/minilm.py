@@ -45,10 +45,6 @@ class FrozenBelow(AttachedModel):
         self.trained = {name for name, value in module.named_parameters() if value.requires_grad}
         self.train(module.training)
 
-    def __deepcopy__(self, memo: dict) -> FrozenBelow:
-        module = super().__deepcopy__(memo).detach()
-        return FrozenBelow(module, self.regions, self.frozen).train(self.training)
-
     def train(self, mode: bool = True) -> FrozenBelow:
         """Training mode for all that is not frozen."""
         super().train(mode)

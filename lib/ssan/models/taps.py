@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -119,15 +120,12 @@ class DropoutTap(Tap):
             if getattr(module, "fused_attn", False):
                 module.fused_attn = False
                 self._undo.append(lambda module=module: setattr(module, "fused_attn", True))
-            drop = next(
-                getattr(module, name) for name in DROPOUTS if isinstance(getattr(module, name, None), nn.Module)
-            )
-            handle = drop.register_forward_pre_hook(lambda _, args, module=module: self._seen(module, args[0]))
-            self._undo.append(handle.remove)
+            hook = partial(self._entering, module)
+            self._undo.append(_dropout_of(module).register_forward_pre_hook(hook).remove)
 
-    def _seen(self, module: nn.Module, weights: Tensor) -> None:
+    def _entering(self, module: nn.Module, _: nn.Module, args: tuple) -> None:
         if self.shows(module):
-            self.keep(weights)
+            self.keep(args[0])
 
 
 class MultiheadTap(Tap):
@@ -136,8 +134,7 @@ class MultiheadTap(Tap):
     def __init__(self, root: nn.Module, modules: list[nn.Module], layer: int) -> None:
         super().__init__(layer, "nn.MultiheadAttention")
         for module in modules:
-            hooks = (module.register_forward_hook(self._seen, with_kwargs=True),)
-            self._undo += [hook.remove for hook in hooks]
+            self._undo.append(module.register_forward_hook(self._seen, with_kwargs=True).remove)
         for encoder in root.modules():
             if isinstance(encoder, nn.TransformerEncoder) and encoder.use_nested_tensor:
                 encoder.use_nested_tensor = False  # nested tensors have no weights
@@ -179,9 +176,9 @@ def find_tap(module: nn.Module, path: str | None, layer: int) -> Tap:
     if hasattr(module, "set_attn_implementation"):
         if module._can_set_attn_implementation():
             return FunctionTap(module, layer)
-        if kept := [each for each in module.modules() if _has_dropout(each) and "SelfAttention" in type(each).__name__]:
+        if kept := [each for each in module.modules() if _dropout_of(each) and "SelfAttention" in type(each).__name__]:
             return DropoutTap(kept, layer, "the attention of " + type(module).__name__)
-    if fused := [each for each in module.modules() if hasattr(each, "fused_attn") and _has_dropout(each)]:
+    if fused := [each for each in module.modules() if hasattr(each, "fused_attn") and _dropout_of(each)]:
         return DropoutTap(fused, layer, "the attention of timm")
     if multihead := [each for each in module.modules() if isinstance(each, nn.MultiheadAttention)]:
         return MultiheadTap(module, multihead, layer)
@@ -205,18 +202,23 @@ def _tap_at(module: nn.Module, path: str) -> Tap:
     return OutputTap(target, path)
 
 
-def _has_dropout(module: nn.Module) -> bool:
-    return any(isinstance(getattr(module, name, None), nn.Module) for name in DROPOUTS)
+def _dropout_of(module: nn.Module) -> nn.Module | None:
+    """What drops its attention weights, where it is a module."""
+    named = (getattr(module, name, None) for name in DROPOUTS)
+    return next((each for each in named if isinstance(each, nn.Module)), None)
 
 
-def patches(module: nn.Module, config: Any | None) -> tuple[tuple[int, int] | None, int | None]:
-    """The (rows, columns) of a vision transformer's patches, and how many tokens stand before them; None if unknown."""
+def patches(module: nn.Module, config: Any | None) -> tuple[tuple[int, int] | None, str]:
+    """The (rows, columns) of a vision transformer's patches, None if unknown, and the query that answers.
+
+    `cls` is the first position, `mean` all of them: networks that average their patches have no other.
+    """
     side = getattr(getattr(module, "patch_embed", None), "grid_size", None)
     if side is not None:  # timm
-        prefix = 0 if getattr(module, "global_pool", "token") != "token" else getattr(module, "num_prefix_tokens", 0)
-        return tuple(side), prefix
+        marked = getattr(module, "global_pool", "token") == "token" and getattr(module, "num_prefix_tokens", 0) > 0
+        return tuple(side), "cls" if marked else "mean"
     source = config if config is not None and not hasattr(config, "vocab_size") else module
     size, patch = getattr(source, "image_size", None), getattr(source, "patch_size", None)
     if isinstance(size, int) and isinstance(patch, int):  # transformers, torchvision
-        return (size // patch,) * 2, 1
-    return None, None
+        return (size // patch,) * 2, "cls"
+    return None, "cls"
