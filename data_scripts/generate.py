@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,14 +15,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from ssan.data.image import cluttered_fashion_task
 from ssan.data.pixels import ImageSplit
 from ssan.data.shape_questions import KINDS
 from ssan.data.vqa import shapes_task
-from ssan.files import write_atomically
+from ssan.files import save_tensors
 from ssan.task import Split, Task
 
 LOADERS = {"shapes": shapes_task, "cluttered_fashion": cluttered_fashion_task}
@@ -33,8 +31,8 @@ def export_task(task: Task, folder: str | Path, settings: Mapping[str, object]) 
     """Write the splits of a task with images to `folder`: train, valid and test, each as one safetensors file.
 
     Every file holds the tensors of its `ImageSplit` under their own names (images are bytes), and in its header, under
-    `ssan` and as JSON, the task's name, the names of classes and words, and `settings`. The same task always makes the
-    same bytes.
+    `ssan` and as JSON, the task's name, the names of classes and words, `settings`, and the SHA-256 of all. The same
+    task always makes the same bytes.
 
     Args:
         task: its splits must be `ImageSplit`s.
@@ -52,12 +50,11 @@ def export_task(task: Task, folder: str | Path, settings: Mapping[str, object]) 
         if not isinstance(split, ImageSplit):
             raise ValueError(f"{task.name}.{name} is a {type(split).__name__}, only an ImageSplit can be exported")
     described = {"task": task.name, "classes": task.class_names, "words": task.words, "settings": dict(settings)}
-    header = {"ssan": json.dumps(described)}  # one entry: safetensors writes several in no fixed order
     paths = []
     for name, split in splits.items():
-        tensors = {key: value.contiguous() for key, value in vars(split).items() if isinstance(value, Tensor)}
+        tensors = {key: value for key, value in vars(split).items() if isinstance(value, Tensor)}
         paths.append(Path(folder) / f"{name}.safetensors")
-        write_atomically(paths[-1], save(tensors, header))
+        save_tensors(paths[-1], tensors, described)
     return paths
 
 

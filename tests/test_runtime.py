@@ -131,3 +131,14 @@ def test_two_processes_killed_and_resumed_by_another_write_the_bytes_of_one(tmp_
     assert all(whole[name] == left[name] for name in left.keys() & whole.keys())
     search(folder)
     assert contents(folder) == whole
+
+
+def test_two_searches_may_share_a_folder(tmp_path):
+    search(tmp_path / "single")
+    command = [sys.executable, "-c", PRELUDE + "here.search(folder)", tmp_path / "both"]
+    environment = ENVIRONMENT | {"WORLD_SIZE": "1", "RANK": "0"}
+    runs = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(2)]
+    for run in runs:
+        _, errors = run.communicate(timeout=240)
+        assert run.returncode == 0, errors.decode()
+    assert contents(tmp_path / "both") == contents(tmp_path / "single")

@@ -83,17 +83,15 @@ def reduce_hops(attention: Tensor, how: str = "mean") -> Tensor:
             flatter than these and gives weight to padding.
 
     Returns:
-        (B, R).
-
-    Raises:
-        ValueError: if `how` is unknown or `attention` has neither two nor three axes.
+        (B, R). A ValueError if `how` is unknown, or `attention` no floating point with two or three axes.
     """
     if how not in ("mean", "last", "softmax_of_sum"):
         raise ValueError(f"unknown hop reduction {how!r}: expected 'mean', 'last' or 'softmax_of_sum'")
+    if attention.dim() not in (2, 3) or not attention.is_floating_point():
+        what = f"{attention.dtype} {tuple(attention.shape)}"
+        raise ValueError(f"attention must be floating point (B, R) or (B, H, R), got {what}")
     if attention.dim() == 2:
         return attention
-    if attention.dim() != 3:
-        raise ValueError(f"attention must be (B, R) or (B, H, R), got shape {tuple(attention.shape)}")
     if how == "mean":
         return attention.mean(dim=1)
     if how == "last":
@@ -148,6 +146,8 @@ def check_output(
     """
     check_type(output)
     logits, attention, n = output.logits.detach(), output.attention.detach(), label.shape[0]
+    if not (logits.is_floating_point() and attention.is_floating_point()):
+        raise ValueError(f"logits and attention must be floating point, got {logits.dtype} and {attention.dtype}")
     if logits.dim() != 2 or logits.shape[0] != n:
         raise ValueError(f"logits must be (B, C) with B={n}, got shape {tuple(logits.shape)}")
     if attention.dim() not in (2, 3) or attention.shape[0] != n:
@@ -196,17 +196,17 @@ def as_distribution(weights: Tensor, exists: Tensor | None = None, eps: float = 
         eps: sums below this count as no weight at all.
 
     Returns:
-        (..., R), non-negative, summing to 1.
-
-    Raises:
-        ValueError: if a weight is negative, NaN or infinite.
+        (..., R), non-negative, summing to 1. A ValueError if a weight is negative, or NaN, or a sum is infinite.
     """
-    exists = torch.ones_like(weights, dtype=torch.bool) if exists is None else exists.expand_as(weights)
+    exists = torch.ones_like(weights, dtype=torch.bool) if exists is None else exists
+    if exists.dtype != torch.bool or not weights.is_floating_point() or exists.shape[-1:] != weights.shape[-1:]:
+        given = f"{weights.dtype} {tuple(weights.shape)} and {exists.dtype} {tuple(exists.shape)}"
+        raise ValueError(f"weights must be floating point and exists bool, with as many regions; got {given}")
+    exists = exists.expand_as(weights)
     weights = weights.masked_fill(~exists, 0)
-    if weights.numel():
-        low, high = weights.detach().aminmax()
-        if not (low >= 0 and high < torch.inf):  # also where either is NaN
-            raise ValueError(f"weights must be finite and non-negative, they run from {low:.4g} to {high:.4g}")
     total = weights.sum(-1, keepdim=True)
+    if weights.numel() and not (weights.min() >= 0 and total.max() < torch.inf):  # also where either is NaN
+        low, high = weights.detach().aminmax()
+        raise ValueError(f"weights must be finite and non-negative, they run from {low:.4g} to {high:.4g}")
     uniform = exists.to(weights.dtype) / exists.sum(-1, keepdim=True).clamp(min=1)
     return torch.where(total > eps, weights / total.clamp(min=eps), uniform)

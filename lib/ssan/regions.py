@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class TokenRegions(Regions):
 
     def hide(self, batch: Batch, masks: Tensor) -> Batch:
         """`batch` with the tokens hidden where `masks` (B, T) is False; padding stays what it is."""
+        masks = F.pad(masks, (0, batch.tokens.shape[1] - masks.shape[1]), value=True)
         exists = torch.arange(masks.shape[1], device=masks.device) < batch.lengths[:, None]
         return batch.replace(tokens=torch.where(masks | ~exists, batch.tokens, self.hidden_id))
 
@@ -215,6 +217,6 @@ def _blurred(image: Tensor) -> Tensor:
         weight = torch.exp(-((place / max(side / 8, 1e-3)) ** 2) / 2)
         weight = (weight / weight.sum()).to(image.dtype).view(1, 1, -1)
         lines = image.movedim(axis, -1)
-        edges = torch.nn.functional.pad(lines.flatten(0, -2)[:, None], (side // 4, side // 4), mode="reflect")
-        image = torch.nn.functional.conv1d(edges, weight)[:, 0].view(lines.shape).movedim(-1, axis)
+        edges = F.pad(lines.flatten(0, -2)[:, None], (side // 4, side // 4), mode="reflect")
+        image = F.conv1d(edges, weight)[:, 0].view(lines.shape).movedim(-1, axis)
     return image

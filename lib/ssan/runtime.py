@@ -13,14 +13,19 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ssan.samplers.rng import check_seed
+
 T = TypeVar("T")
 
 
 def pick_device(device: str | torch.device = "auto") -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU."""
+    """`auto` is CUDA where there is one, else the CPU; a ValueError if torch knows no such device."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"unknown device {device!r}: expected 'auto', 'cpu', 'cuda' or 'cuda:N'") from error
 
 
 @contextmanager
@@ -28,9 +33,9 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     """Inside, the CPU's generator, and that of `device` if it is a CUDA device, start from `seed`.
 
     Afterwards they are as they were, and no other device's is ever touched. Needed because layers initialise
-    themselves and drop out from the global generators and take no others.
+    themselves and drop out from the global generators and take no others. The seed is any int64.
     """
-    device = torch.device(device)
+    device, seed = torch.device(device), check_seed(seed)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # Not torch.manual_seed: that seeds every device there is, and for good.
         torch.default_generator.manual_seed(seed)

@@ -152,11 +152,7 @@ class Task:
         return len(self.class_names)
 
     def subset(self, n_train: int, seed: int) -> Task:
-        """The same task with `n_train` training examples drawn at random; subsets of one seed are nested.
-
-        Raises:
-            ValueError: if `n_train` is not in [1, number of training examples].
-        """
+        """The same task with `n_train` (at most all) random training examples; subsets of one seed are nested."""
         if not 1 <= n_train <= len(self.train):
             raise ValueError(f"n_train must be in [1, {len(self.train)}], got {n_train}")
         order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(seed))

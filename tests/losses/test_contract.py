@@ -139,8 +139,10 @@ def test_maps_of_nothing_are_no_nan(name):
 @EACH
 def test_maps_of_other_shapes_are_refused(name):
     attention, target = pair(exists=WHOLE)
-    for wrong in ((attention, target[:1], None), (attention, target[:, :6], None), (attention, target, EXISTS[:1])):
-        with pytest.raises(ValueError, match=r"attention, target and exists must have one shape \(B, R\), got"):
+    wrongs = [(attention, target[:1], None), (attention, target[:, :6], None), (attention, target, EXISTS[:1])]
+    wrongs += [(attention[0], target[0], None), (attention, target.long(), None), (attention, target, WHOLE.int())]
+    for wrong in wrongs:
+        with pytest.raises(ValueError, match=r"maps must be floating point, exists bool, all of one shape"):
             ALL[name](*wrong)
 
 

@@ -165,5 +165,5 @@ def test_penalties_at_their_extremes_and_their_gradients():
         return losses.hop_penalty(maps), losses.entropy_penalty(maps[:, 0])
 
     assert torch.autograd.gradcheck(of_scores, scores)
-    with pytest.raises(ValueError, match=r"needs attention \(B, H, R\), got shape \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"floating point attention \(B, H, R\), got torch.float32 \(3, 5\)"):
         losses.hop_penalty(torch.eye(5)[:3])

@@ -309,7 +309,7 @@ def test_what_is_not_finite_on_masked_variants_alone(size, value):
         attention = helpers.exists(batch) / batch.lengths[:, None].double()
         return Output(torch.stack([hidden, -hidden], 1), attention.where(hidden[:, None] == 0, float(value)))
 
-    with pytest.raises(ValueError, match=r"surrogates of examples \[70, 71\] hold NaN or infinity: .* on variants"):
+    with pytest.raises(ValueError, match=r"Surrogates.attention of examples \[70, 71\] holds NaN, infinity"):
         find_surrogates(Returns(forward), batch, Pairs(), perturbations_per_eval=size)
 
 

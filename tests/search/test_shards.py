@@ -3,14 +3,13 @@
 import errno
 import json
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
-from ssan import ImageGrid, Pairs, RandomMasks, Surrogates, find_surrogates, load_surrogates, search_to_disk
-from ssan.files import weights_hash
+from ssan import ImageGrid, Pairs, RandomMasks, Surrogates, files, find_surrogates, load_surrogates, search_to_disk
+from ssan.files import weights_hash, write_json
 from ssan.runtime import Processes
 from ssan.search import shards
 from ssan.search.shards import MANIFEST
@@ -56,7 +55,7 @@ def test_only_shards_that_are_missing_are_searched_and_litter_is_cleared_away(tm
     paths, seen = search(tmp_path), []
     before = contents(tmp_path)
     paths[3].unlink()
-    (tmp_path / f"{paths[3].name}abc.part").write_bytes(b"half of a shard, by a process that was killed")
+    (tmp_path / f"{paths[0].name}.ssan.part").write_bytes(b"half of a shard, by a process that was killed")
     monkeypatch.setattr(shards, "find_surrogates", lambda *a, **o: seen.append(a[1].ids) or find_surrogates(*a, **o))
     search(tmp_path)
     assert [ids.tolist() for ids in seen] == [BATCH.ids[15:20].tolist()]
@@ -89,19 +88,18 @@ def test_a_truncated_or_misplaced_shard_is_named_and_nothing_else_is_touched(tmp
     paths[2].write_bytes(whole[:keep])
     before = contents(tmp_path)
     for attempt in (search, load_surrogates):
-        with pytest.raises(ValueError, match=r"shard-00002-of-00005\S* is not a whole surrogate file .*delete"):
+        with pytest.raises(ValueError, match=r"shard-00002-of-00005\S* is not a whole file .*delete"):
             attempt(tmp_path)
     assert contents(tmp_path) == before
     paths[2].unlink()
     search(tmp_path)
     assert paths[2].read_bytes() == whole
     Surrogates.load(paths[2]).save(paths[2], {"of": "the same examples"})
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"shard-00002-of-00005\S* belongs to another search"):
-            search(tmp_path)
+    for message in ("made without", "made with shard=0, asked for is 2"):
+        for attempt in (search, load_surrogates):
+            with pytest.raises(ValueError, match=rf"shard-00002-of-00005\S* was {message}"):
+                attempt(tmp_path)
         paths[2].write_bytes(paths[0].read_bytes())
-    with pytest.raises(ValueError, match="made with shard=0, asked for is 2"):
-        load_surrogates(tmp_path)
 
 
 def test_disk_full_keeps_what_is_finished_and_goes_on_later(tmp_path, monkeypatch):
@@ -134,11 +132,19 @@ def test_what_cannot_be_searched_or_loaded(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no search"):
         load_surrogates(tmp_path)
     search(tmp_path, processes=Processes(1, 2))
-    with pytest.raises(FileNotFoundError, match=r"3 of 5 shards are missing .* shard-00000-of-00005"):
+    with pytest.raises(FileNotFoundError, match=r"holds 2 of 00005 shards, .* is shard-00000-of-00005"):
         load_surrogates(tmp_path)
     (tmp_path / MANIFEST).write_text("{")
-    with pytest.raises(ValueError, match="not a search's description"):
-        search(tmp_path)
+    for attempt in (search, load_surrogates):
+        with pytest.raises(ValueError, match=r"search.json is not a whole file"):
+            attempt(tmp_path)
+    write_json(tmp_path / MANIFEST, {"n_examples": 10**12, "examples_per_shard": 1})
+    with pytest.raises(FileNotFoundError, match=r"holds 2 of 1000000000000 shards"):
+        load_surrogates(tmp_path)
+    for wrong in ({}, {"n_examples": 1, "examples_per_shard": 0}, {"n_examples": "x", "examples_per_shard": 1}):
+        write_json(tmp_path / MANIFEST, wrong)
+        with pytest.raises(ValueError, match="does not describe a search"):
+            load_surrogates(tmp_path)
 
 
 def killed_at(patch, moment):
@@ -163,7 +169,7 @@ def killed_at(patch, moment):
 
         patch.setattr(module, name, instead)
 
-    dies(tempfile, "mkstemp")
+    dies(files, "FileLock")
     dies(os, "fsync", before=lambda descriptor: os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2))
     dies(os, "replace", after=True)
 
@@ -185,8 +191,5 @@ def test_killed_between_any_two_steps_of_writing(tmp_path):
         assert all(name.endswith(".part") or whole[name] == value for name, value in left.items())
         halves += any(name.endswith(".part") for name in left)
         search(folder, batch=batch)
-        after = contents(folder)
-        # What was half-written of the description stays beside it; a shard's is cleared away.
-        assert {name: value for name, value in after.items() if not name.endswith(".part")} == whole
-        assert all(name.startswith(MANIFEST) for name in after.keys() - whole.keys())
+        assert contents(folder) == whole  # and what was half written is cleared away
     assert halves == 2 * len(whole)

@@ -8,8 +8,9 @@ import safetensors.torch
 import torch
 
 from ssan import Pairs, Surrogates, find_surrogates
+from ssan.files import save_tensors
 from ssan.search.surrogates import concatenate
-from tests.helpers import random_sentences, text_model
+from tests.helpers import contents, random_sentences, text_model
 
 HEADER = {"config": "a1b2", "seed": 3, "sampler": ("Pairs", [1, 2]), "versions": {"torch": "2"}}
 SURROGATES = find_surrogates(text_model(), random_sentences(7), Pairs())
@@ -28,7 +29,7 @@ def test_round_trip_whatever_the_memory_looks_like(tmp_path, change):
     path, saved = tmp_path / "deep" / "er" / "maps.safetensors", dataclasses.replace(SURROGATES, **change)
     SURROGATES.select(torch.tensor([2])).save(path, {"seed": 1})
     saved.select(slice(1, 5)).save(path, HEADER)  # what was there is replaced
-    assert [p.name for p in path.parent.iterdir()] == ["maps.safetensors"]
+    assert [*contents(path.parent)] == ["maps.safetensors"]
     for header in (None, {}, HEADER, {"seed": 3}):
         loaded = Surrogates.load(str(path), header)
         assert equal(loaded, saved.select(slice(1, 5)))
@@ -58,7 +59,7 @@ DAMAGES = {
     "empty": lambda *_: b"",
     "no json": lambda _, tensors: safetensors.torch.save(tensors, metadata={"ssan": "{not json"}),
     "a list": lambda _, tensors: safetensors.torch.save(tensors, metadata={"ssan": "[1, 2]"}),
-    "no index": lambda _, tensors: safetensors.torch.save({k: v for k, v in tensors.items() if k != "index"}),
+    "no header": lambda _, tensors: safetensors.torch.save(tensors),
 }
 
 
@@ -67,18 +68,48 @@ def test_damaged_files_are_named(tmp_path, damage):
     path = tmp_path / "maps.safetensors"
     SURROGATES.save(path, HEADER)
     path.write_bytes(damage(path.read_bytes(), safetensors.torch.load_file(path)))
-    with pytest.raises(ValueError, match=r"maps.safetensors is not a whole surrogate file .*delete it and search"):
+    with pytest.raises(ValueError, match=r"maps.safetensors is not a whole file .*delete it and make it again"):
         Surrogates.load(path, {"seed": 3})
+
+
+IDS = SURROGATES.ids.tolist()
+WRONG = {
+    "no index": (lambda tensors: tensors.pop("index"), "index"),
+    "another field": (lambda tensors: tensors.update(more=tensors["ids"]), "more"),
+    "three axes": (lambda tensors: tensors.update(attention=tensors["attention"][..., None]), "must have 2 axes"),
+    "no axis": (lambda tensors: tensors.update(ids=tensors["ids"][0]), "ids must have 1 axes and 1 rows"),
+    "too short": (lambda tensors: tensors.update(score=tensors["score"][:-1]), "must have 1 axes and 7 rows"),
+    "NaN": (
+        lambda tensors: tensors["clean_attention"][3].fill_(torch.nan),
+        f"n_attention of examples .{IDS[3]}. holds",
+    ),
+    "infinity": (
+        lambda tensors: tensors["score"][2:4].fill_(torch.inf),
+        f"score of examples .{IDS[2]}, {IDS[3]}. ho",
+    ),
+    "negative": (lambda tensors: tensors["attention"][6].neg_(), f"attention of examples .{IDS[6]}. holds NaN, inf"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG.values(), ids=WRONG)
+def test_what_is_no_surrogate_is_refused_in_memory_and_from_a_file(tmp_path, change, message):
+    tensors = {name: value.clone() for name, value in vars(SURROGATES).items()}
+    change(tensors)
+    with pytest.raises((TypeError, ValueError), match=message):
+        Surrogates(**tensors)
+    save_tensors(tmp_path / "x", tensors, {})
+    with pytest.raises(ValueError, match=rf"x holds no surrogates .*{message}"):
+        Surrogates.load(tmp_path / "x")
 
 
 def test_in_memory():
     assert len(SURROGATES) == 7
     assert torch.equal(SURROGATES.gain, SURROGATES.score - SURROGATES.clean_score)
     assert 0 == SURROGATES.gain.min() < SURROGATES.gain.max()
-    rows, moved = torch.tensor([5, 0]), SURROGATES.to("meta")
+    rows, moved = torch.tensor([5, 0]), SURROGATES.to("cpu")
     for name, value in vars(SURROGATES).items():
         assert torch.equal(getattr(SURROGATES.select(rows), name), value[rows])
-        assert getattr(moved, name).is_meta
+        assert torch.equal(getattr(moved, name), value)
     # Put together, maps are padded with zeros.
     narrow = dataclasses.replace(SURROGATES, attention=SURROGATES.attention[:, :4])
     both = concatenate([narrow.select(torch.tensor([1])), SURROGATES, narrow])

@@ -1,11 +1,11 @@
 """One seed of a study: what is made once, what is read again, what each condition is trained on, and what it costs."""
 
 import dataclasses
-import json
 
 import pytest
 import torch
 
+from ssan.files import read_json
 from ssan.models.ensemble import Ensemble
 from ssan.samplers import Singles
 from ssan.search import find_surrogates
@@ -70,7 +70,7 @@ def test_rows_are_deterministic_and_read_again(experiment, tmp_path):
     assert row | named == row
     assert row.keys() >= {"accuracy", "faithfulness", "config", "host", "versions"}
     (path,) = (experiment.store.folder / "rows").glob("supervised_importance-continued-*.json")
-    assert json.loads(path.read_text()) == row
+    assert read_json(path) == row
 
 
 def test_targets_are_distributions_over_the_words_there_are(experiment):

@@ -24,7 +24,7 @@ IMAGE = """baseline baseline_longer supervised_best supervised_ridge supervised_
     uniform inverted_ridge sharper augmentation ensemble_3 ensemble_7 oracle masked_oracle"""
 SHAPES_ONLY = ("supervised_masked_3x3", "masked_self_3", "ensemble_7", "masked_oracle")
 FULL_ONLY = """supervised_ridge_3 supervised_masked_3 supervised_masked_3x3 self_3 self_3_twice masked_self_3
-    masked_self_3_twice uniform inverted inverted_ridge sharper ensemble_3 ensemble_7 masked_oracle"""
+    masked_self_3_twice random_variant uniform inverted inverted_ridge sharper ensemble_3 ensemble_7 masked_oracle"""
 
 
 def test_tags_say_where_conditions_are_run():

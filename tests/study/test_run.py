@@ -1,11 +1,20 @@
 """The study: rows that survive a kill, what a changed setting redoes, examples beside them, and a CSV of all seeds."""
 
+import contextlib
 import dataclasses
 import importlib
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
 
 import pandas as pd
+import psutil
 import pytest
 
+from ssan.files import read_json, write_json
 from ssan.samplers import Pairs
 from ssan.study import Experiment, Plan, Settings, condition, plan, run
 from ssan.study.ablations import Variation, losses
@@ -60,6 +69,55 @@ def test_a_study_that_is_killed_goes_on_where_it_stopped(run_seed, tmp_path, mon
     assert len(list((tmp_path / "cut" / "smoke").iterdir())) == 3  # another size is another setting
 
 
+@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_study_that_is_killed_leaves_no_worker(tmp_path, kind):
+    code = "import sys; from ssan.study.run import *; run(['shapes'], 'full', workers=2, runs=Path(sys.argv[1]))"
+    study = subprocess.Popen([sys.executable, "-c", code, tmp_path], stderr=subprocess.DEVNULL)
+    workers: list[psutil.Process] = []
+    try:
+        parent, end = psutil.Process(study.pid), time.monotonic() + 240
+        while len(workers) < 2:  # both must be at work, not still importing
+            assert study.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.2)
+            spawned = [each for each in parent.children() if "spawn_main" in " ".join(each.cmdline())]
+            workers = [each for each in spawned if each.cpu_times().user > 10]
+        study.send_signal(kind)
+        _, alive = psutil.wait_procs(workers, timeout=5)
+        assert not alive
+        assert study.wait(timeout=5) != 0
+    finally:
+        for process in [*workers, study]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+NO_ROW = {"[]": "is not a whole", "{}": "is not a whole", "null": "is not a whole"}
+CHANGED = [{"accuracy": 0.99}, {"accuracy": math.nan}, {"accuracy": 9.9}]
+OTHERS = [{"seed": 7}, {"task": "other"}, {"condition": "self"}, {"config": "0" * 12}, {"profile": "full"}]
+
+
+def test_rows_that_are_not_what_they_should_be_are_named_and_never_used(run_seed, tmp_path, monkeypatch):
+    study = dataclasses.replace(TINY, conditions=("baseline",), variations=())
+    run_seed(study, 0, tmp_path)
+    (path,) = tmp_path.glob("smoke/*/seed-0/rows/baseline-*.json")
+    text, row = path.read_text(), read_json(path)
+    cases = [*NO_ROW.items(), *((json.dumps(json.loads(text) | change), "SHA-256") for change in CHANGED)]
+    cases += [(other, "another row") for other in OTHERS]
+    for change, message in cases:
+        if isinstance(change, str):
+            path.write_text(change)
+        else:
+            write_json(path, row | change)
+        with pytest.raises(ValueError, match=rf"{path.name} is .*{message}|{path.name} {message}"):
+            run_seed(study, 0, tmp_path)
+    path.unlink()
+    monkeypatch.setattr(Experiment, "run", lambda *_: {"accuracy": math.nan, "seconds": 1.0})
+    with pytest.raises(ValueError, match=r"accuracy of the row baseline-\S+ is no finite number"):
+        run_seed(study, 0, tmp_path)
+    assert not path.exists()
+
+
 @pytest.mark.usefixtures("run_seed")
 def test_examples_and_epochs_are_written_beside_the_rows(tmp_path):
     study = dataclasses.replace(TINY, conditions=(*TINY.conditions, "supervised_importance"), variations=())
@@ -72,7 +130,7 @@ def test_examples_and_epochs_are_written_beside_the_rows(tmp_path):
     module._write_examples("trec_ablations", dataclasses.replace(TINY, conditions=()), "smoke", tmp_path, tmp_path)
     rows = load_examples(tmp_path / "trec_ablations_examples.safetensors")
     assert rows[["loss", "weight"]].drop_duplicates().values.tolist() == [["none", 0.0], ["mse", 30.0]]
-    assert len(list(tmp_path.glob("*.*"))) == 3
+    assert len(list(tmp_path.glob("[!.]*.*"))) == 3
 
 
 @pytest.mark.usefixtures("data_mirror")
@@ -81,8 +139,12 @@ def test_seeds_run_in_processes_of_their_own_and_become_a_csv(tmp_path, monkeypa
     settings = dataclasses.replace(small.settings, task_options=(("vectors", None),))
     small = dataclasses.replace(small, settings=settings, conditions=("baseline",))
     monkeypatch.setattr(module, "plan", lambda *_: small)
-    where = {"runs": tmp_path / "runs", "results": tmp_path / "results", "show_progress": False}
-    rows = run(["movie"], "smoke", workers=2, **where)
-    assert rows["seed"].tolist() == list(small.seeds)
-    written = pd.read_csv(tmp_path / "results" / "smoke" / "movie.csv")
-    pd.testing.assert_frame_equal(written, rows, check_dtype=False)
+    made = {}
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        where = {"runs": folder / "runs", "results": folder / "results", "show_progress": False}
+        made[workers] = run(["movie"], "smoke", workers=workers, **where)
+        assert made[workers]["seed"].tolist() == list(small.seeds)
+        written = pd.read_csv(folder / "results" / "smoke" / "movie.csv")
+        pd.testing.assert_frame_equal(written, made[workers], check_dtype=False)
+    pd.testing.assert_frame_equal(*(rows.drop(columns="seconds") for rows in made.values()), check_exact=True)

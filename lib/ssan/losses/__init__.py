@@ -50,11 +50,7 @@ UNPAIRED = frozenset({"coral", "mmd_batch"})
 
 @functools.cache
 def make_loss(name: str, grid: tuple[int, int] | None = None) -> AttentionLoss:
-    """The loss called `name`; with a `grid` (rows, columns) of the regions `emd` measures distances on it.
-
-    Raises:
-        ValueError: if there is none, with the names there are.
-    """
+    """The loss called `name`, or a ValueError; with a `grid` (rows, columns) `emd` measures distances on it."""
     if name not in LOSSES:
         raise ValueError(f"unknown attention loss {name!r}: expected one of {', '.join(sorted(LOSSES))}")
     return GridEMD(grid) if name == "emd" and grid is not None else LOSSES[name]

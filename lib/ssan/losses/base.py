@@ -11,11 +11,11 @@ def masked(exists: Tensor | None, *maps: Tensor) -> tuple[Tensor, ...]:
 
     In half precision the smallest weights that losses tell from 0 are 0, and their logarithms infinite.
 
-    Raises:
-        ValueError: if the maps do not have one shape, or `exists` has another.
+    A ValueError if they do not have one shape (B, R) and type: floating point, bool for `exists`.
     """
-    shapes = {tuple(tensor.shape) for tensor in (*maps, *(() if exists is None else (exists,)))}
-    if len(shapes) > 1:
-        raise ValueError(f"attention, target and exists must have one shape (B, R), got {sorted(shapes)}")
+    given = {(tuple(each.shape), str(each.dtype)) for each in (*maps, *(() if exists is None else (exists,)))}
+    wrong = not all(each.is_floating_point() for each in maps) or (exists is not None and exists.dtype != torch.bool)
+    if wrong or len({shape for shape, _ in given}) > 1 or maps[0].dim() != 2:
+        raise ValueError(f"maps must be floating point, exists bool, all of one shape (B, R); got {sorted(given)}")
     maps = tuple(each.to(torch.promote_types(each.dtype, torch.float32)) for each in maps)
     return maps if exists is None else tuple(each.masked_fill(~exists, 0) for each in maps)

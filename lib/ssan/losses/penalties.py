@@ -19,8 +19,9 @@ def hop_penalty(attention: Tensor) -> Tensor:
     Returns:
         (B,), in [0, 1] for attention maps; 0 when every hop is one-hot on a region of its own.
     """
-    if attention.dim() != 3:
-        raise ValueError(f"the hop penalty needs attention (B, H, R), got shape {tuple(attention.shape)}")
+    if attention.dim() != 3 or not attention.is_floating_point():
+        given = f"{attention.dtype} {tuple(attention.shape)}"
+        raise ValueError(f"the hop penalty needs floating point attention (B, H, R), got {given}")
     overlap = attention @ attention.transpose(1, 2)
     identity = torch.eye(attention.shape[1], dtype=attention.dtype, device=attention.device)
     return (overlap - identity).square().mean((1, 2))

@@ -37,11 +37,7 @@ SAMPLERS: dict[str, type[Sampler]] = {
 
 
 def make_sampler(sampler: str | Sampler, **options: object) -> Sampler:
-    """A sampler from its name in `SAMPLERS` and its options, or the sampler itself.
-
-    Raises:
-        ValueError: if the name is unknown, an option is missing, or it has no use for one.
-    """
+    """A sampler from its name in `SAMPLERS` and its options, or itself; a ValueError says what does not fit."""
     if isinstance(sampler, Sampler):
         return sampler
     if sampler not in SAMPLERS:

@@ -32,11 +32,7 @@ class Halving:
         self.limit, self._warned = limit, False
 
     def pieces(self, work: Callable[[int, int], T], n: int, size: int) -> Iterator[T]:
-        """`work(start, stop)` for pieces that cover 0 to `n` in order, of `size`, or of `limit` where there is one.
-
-        Raises:
-            RuntimeError: whatever `work` raises, when memory is too short for a piece of one.
-        """
+        """`work(start, stop)` for pieces that cover 0 to `n` in order, of `size`, or of `limit` where there is one."""
         start = 0
         while start < n:
             stop = min(n, start + (self.limit or size))

@@ -88,6 +88,8 @@ def find_surrogates(
     for teacher in teachers:
         teacher.to(device)
     regions = regions or regions_of(teachers, examples)
+    if not isinstance(regions, Regions):
+        raise TypeError(f"regions must be ssan.Regions, got {type(regions).__name__}")
     scorer_of = Scorer
     if accelerate and autocast is None:
         scorer_of = teachers[0].fast_scorer(teachers, regions) or Scorer
@@ -145,13 +147,7 @@ def _search(scorer: Scorer, selector: Selector, tie_tolerance: float | None, bar
         index[chunk.rows[improved]] = chunk.indices[improved]
         selector.update(chunk, improved)
         bar.update(len(chunk.rows))
-    target = selector.finish()
-    if not torch.isfinite(target).all():
-        bad = scorer.batch.ids[~torch.isfinite(target).all(1)][:5].tolist()
-        raise ValueError(
-            f"the surrogates of examples {bad} hold NaN or infinity: the model's attention on variants does"
-        )
-    return Surrogates(scorer.batch.ids, target, index, best, clean.score, clean.attention)
+    return Surrogates(scorer.batch.ids, selector.finish(), index, best, clean.score, clean.attention)
 
 
 def _chunks(scorer: Scorer) -> Iterator[Chunk]:

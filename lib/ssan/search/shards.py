@@ -8,9 +8,8 @@ holds for one device, one number of threads and one number of variants per chunk
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,12 +18,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ssan.attention import AttentionModel
-from ssan.files import config_hash, weights_hash, write_atomically
+from ssan.files import config_hash, read_json, weights_hash, write_json
 from ssan.regions import Regions
 from ssan.runtime import Processes
 from ssan.samplers import Sampler
 from ssan.search.find import check_search, find_surrogates, regions_of
-from ssan.search.surrogates import Surrogates, concatenate, peek
+from ssan.search.surrogates import Surrogates, concatenate
 from ssan.selectors import make_selector
 from ssan.task import Split
 
@@ -95,24 +94,20 @@ def search_to_disk(
         "versions": f"python {platform.python_version()} ssan {version('ssan')} torch {torch.__version__}",
     }
     _claim(folder, header)
-    paths = _paths(folder, header)
+    paths = list(_paths(folder, header))
     shards = list(enumerate(zip(paths, torch.arange(len(split)).split(examples_per_shard), strict=True)))
     for number, (path, rows) in tqdm(processes.share(shards), unit="shard", disable=not show_progress):
         if path.exists():
-            _check(path, header | {"shard": number}, split.ids[rows])
+            Surrogates.load(path, header | {"shard": number})  # whole, and of this search?
             continue
-        for left in folder.glob(f"{path.name}*.part"):  # by a process that was killed while it wrote
-            left.unlink(missing_ok=True)
         options |= {"perturbations_per_eval": perturbations_per_eval, "device": device}
         surrogates = find_surrogates(teachers, split.select(rows), sampler, **options)
         try:
             surrogates.save(path, header | {"shard": number})
         except OSError as error:
-            message = (
-                f"cannot write {path.name}, {sum(each.exists() for each in paths)} of {len(paths)} shards are whole: "
-                f"make room and run the same search again ({error.strerror})"
-            )
-            raise OSError(error.errno, message, str(folder)) from error
+            whole = f"{sum(each.exists() for each in paths)} of {len(paths)} shards are whole"
+            message = f"{error.strerror}; {whole}: make room and run the same search again"
+            raise OSError(error.errno, message, str(path)) from error
     return paths
 
 
@@ -120,21 +115,25 @@ def load_surrogates(folder: str | Path) -> Surrogates:
     """All surrogates of a finished search, in the order of the split.
 
     Raises:
-        FileNotFoundError: if there is no search, or it is not finished, with the shards that are missing.
-        ValueError: if a shard is damaged or belongs to another search.
+        FileNotFoundError: if there is no search, or it is not finished, with the first shard that is missing.
+        ValueError: if a file is damaged or belongs to another search.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).exists():
         raise FileNotFoundError(f"{folder} holds no search: it has no {MANIFEST}")
-    header = json.loads((folder / MANIFEST).read_text())
-    paths = _paths(folder, header)
-    missing = [path.name for path in paths if not path.exists()]
-    if missing:
+    header = read_json(folder / MANIFEST)
+    try:
+        missing = next((path for path in _paths(folder, header) if not path.exists()), None)
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ValueError(f"{folder / MANIFEST} does not describe a search ({error!r}): delete the folder") from error
+    if missing is not None:
+        n = len(list(folder.glob("shard-*.safetensors")))
         raise FileNotFoundError(
-            f"{len(missing)} of {len(paths)} shards are missing in {folder}, the first is {missing[0]}: "
+            f"{folder} holds {n} of {missing.stem.split('-')[-1]} shards, the first that is missing is {missing.name}: "
             "run the same search again, it goes on where it stopped"
         )
-    surrogates = concatenate([Surrogates.load(path, header | {"shard": i}) for i, path in enumerate(paths)])
+    paths = enumerate(_paths(folder, header))
+    surrogates = concatenate([Surrogates.load(path, header | {"shard": number}) for number, path in paths])
     if _ids_hash(surrogates.ids) != header["examples"]:
         raise ValueError(f"the shards in {folder} do not add up to the examples that were searched: delete the folder")
     return surrogates
@@ -145,9 +144,9 @@ def _ids_hash(ids: Tensor) -> str:
     return hashlib.sha256(ids.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 
-def _paths(folder: Path, header: dict) -> list[Path]:
+def _paths(folder: Path, header: dict) -> Iterator[Path]:
     n_shards = -(-header["n_examples"] // header["examples_per_shard"])
-    return [folder / f"shard-{number:05d}-of-{n_shards:05d}.safetensors" for number in range(n_shards)]
+    return (folder / f"shard-{number:05d}-of-{n_shards:05d}.safetensors" for number in range(n_shards))
 
 
 def _claim(folder: Path, header: dict) -> None:
@@ -155,20 +154,10 @@ def _claim(folder: Path, header: dict) -> None:
     path = folder / MANIFEST
     if not path.exists():
         # Several processes may get here at once; they write the same bytes.
-        write_atomically(path, (json.dumps(header, indent=1, sort_keys=True) + "\n").encode())
+        write_json(path, header)
         return
-    try:
-        written = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not a search's description ({error}): use another folder") from error
+    written = read_json(path)
     different = [name for name in sorted(header.keys() | written.keys()) if header.get(name) != written.get(name)]
     if different:
         changes = "; ".join(f"{name} was {written.get(name)!r}, is now {header.get(name)!r}" for name in different)
         raise ValueError(f"{folder} holds another search ({changes}): use another folder, or delete it to search again")
-
-
-def _check(path: Path, expected: dict, ids: Tensor) -> None:
-    """A glance at a finished shard: whole, of this search, of these examples. Its maps are not read."""
-    header, found_ids = peek(path)
-    if header != expected or not torch.equal(found_ids, ids.cpu()):
-        raise ValueError(f"{path} belongs to another search: delete it to search again, or use another folder")

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ssan.files import write_atomically
+from ssan.files import load_tensors, save_tensors
 
 
 @dataclass(frozen=True)
@@ -28,6 +24,8 @@ class Surrogates:
         score: (B,), that variant's score.
         clean_score: (B,), the score of the clean input; `score - clean_score` is the gain.
         clean_attention: (B, R), the map on the clean input.
+
+    A ValueError if a field has another shape, or holds NaN, infinity or a negative weight.
     """
 
     ids: Tensor
@@ -36,6 +34,17 @@ class Surrogates:
     score: Tensor
     clean_score: Tensor
     clean_attention: Tensor
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            n, dim = self.ids.numel(), 2 if name.endswith("attention") else 1
+            if value.dim() != dim or len(value) != n:
+                expected = f"{dim} axes and {n} rows, as many as ids"
+                raise ValueError(f"Surrogates.{name} must have {expected}; got shape {tuple(value.shape)}")
+            good = value.isfinite() & ((value >= 0) | (dim == 1))
+            if not good.all():
+                ids = self.ids[~good.view(n, -1).all(1)][:5].tolist()
+                raise ValueError(f"Surrogates.{name} of examples {ids} holds NaN, infinity or a negative weight")
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -54,26 +63,13 @@ class Surrogates:
         return Surrogates(**{name: value[rows] for name, value in vars(self).items()})
 
     def save(self, path: str | Path, header: dict | None = None) -> None:
-        """Write a safetensors file, atomically: it is whole or not there.
-
-        `header` is what the maps were made from (hashes, sampler, versions), checked again by `load`: whatever JSON can
-        hold.
-        """
-        # Cloned, because safetensors refuses fields that share memory: targets may be the clean maps themselves.
-        like = torch.contiguous_format
-        tensors = {name: value.cpu().clone(memory_format=like) for name, value in vars(self).items()}
-        metadata = {"ssan": json.dumps(header or {}, sort_keys=True)}
-        write_atomically(Path(path), safetensors.torch.save(tensors, metadata=metadata))
+        """Write a safetensors file, atomically. `header` (what JSON can hold) is what the maps were made from."""
+        save_tensors(path, vars(self), header or {})
 
     @classmethod
     def load(cls, path: str | Path, header: dict | None = None) -> Surrogates:
-        """Read what `save` wrote. Every entry of `header` must equal the file's: a mismatch is never a silent reuse.
-
-        Raises:
-            ValueError: if the file is damaged, or was made from something else than `header` says.
-        """
-        with _opened(path) as (file, metadata):
-            result = cls(**{name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        """Read what `save` wrote; a ValueError if it is damaged, or made from something else than `header` says."""
+        tensors, metadata = load_tensors(path)
         for key, expected in json.loads(json.dumps(header or {})).items():  # as JSON has it: tuples are lists
             if key not in metadata or metadata[key] != expected:
                 made = f"with {key}={metadata[key]!r}" if key in metadata else f"without {key}"
@@ -81,27 +77,10 @@ class Surrogates:
                     f"{path} was made {made}, asked for is {expected!r}: "
                     "use another file name, or delete the file to search again"
                 )
-        return result
-
-
-def peek(path: str | Path) -> tuple[dict, Tensor]:
-    """The header and the ids (B,) of what `save` wrote. The maps are not read, but a file cut short is noticed.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
-    with _opened(path) as (file, header):
-        return header, file.get_tensor("ids")
-
-
-@contextmanager
-def _opened(path: str | Path) -> Iterator[tuple[safe_open, dict]]:
-    """The opened file and its header; whatever is wrong with the file is said in the same words."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file, dict(json.loads((file.metadata() or {}).get("ssan", "{}")))
-    except (SafetensorError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a whole surrogate file ({error}): delete it and search again") from error
+        try:
+            return cls(**tensors)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no surrogates ({error}): delete it and search again") from error
 
 
 def concatenate(parts: list[Surrogates]) -> Surrogates:

@@ -24,12 +24,8 @@ SELECTORS: dict[str, type[Selector]] = {"best": Best, "importance": Importance, 
 
 
 def make_selector(selector: str | Selector) -> Selector:
-    """A selector from its name in `SELECTORS`, with its default settings, or the selector itself.
-
-    Raises:
-        ValueError: if the name is unknown.
-    """
-    if not isinstance(selector, str):
+    """A selector from its name in `SELECTORS`, with its default settings, or itself; a ValueError if it is neither."""
+    if hasattr(selector, "finish"):
         return selector
     if selector not in SELECTORS:
         raise ValueError(f"unknown selector {selector!r}: expected one of {', '.join(SELECTORS)}")

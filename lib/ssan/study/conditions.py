@@ -128,7 +128,7 @@ CONDITIONS: dict[str, Condition] = {
         Condition("masked_self_3_twice", tags=_IMAGE, **_masked(_LOOK, _LOOK)),
         Condition("shuffled", Target(**_IMPORTANCE, change="shuffled"), tags=_TEXT + _DEFAULT),
         Condition("shuffled_ridge", Target((_SHARP,), "ridge", change="shuffled"), _SCRATCH, tags=_IMAGE + _DEFAULT),
-        Condition("random_variant", Target((Round("random_variant"),)), tags=_BOTH + _DEFAULT),
+        Condition("random_variant", Target((Round("random_variant"),)), tags=_BOTH),
         Condition("uniform", Target((Round("uniform"),)), tags=_BOTH),
         Condition("inverted", Target(**_IMPORTANCE, change="inverted"), tags=_TEXT),
         Condition("inverted_ridge", Target((_SHARP,), "ridge", change="inverted"), _SCRATCH, tags=_IMAGE),

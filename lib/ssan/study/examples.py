@@ -11,12 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import safetensors.numpy
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
-from ssan.files import write_atomically
+from ssan.files import load_tensors, save_tensors
 from ssan.metrics import replay
 from ssan.metrics.variants import variant_scores
 from ssan.study.ablations import Variation
@@ -41,24 +39,23 @@ def save_examples(path: Path, rows: pd.DataFrame) -> None:
             number = -1
             if isinstance(cell, np.ndarray):
                 number = distinct.setdefault((cell.shape, cell.dtype.str, cell.tobytes()), len(distinct))
-                tensors[f"{name}.{number}"] = np.ascontiguousarray(cell)
+                tensors[f"{name}.{number}"] = torch.from_numpy(np.ascontiguousarray(cell))
             numbers.append(number)
         if distinct:
             table[name] = numbers
             arrays.append(name)
-    metadata = {"rows": table.to_csv(index=False), "arrays": ",".join(arrays)}
-    write_atomically(path, safetensors.numpy.save(tensors, metadata))
+    save_tensors(path, tensors, {"rows": table.to_csv(index=False), "arrays": arrays})
 
 
 def load_examples(path: str | Path) -> pd.DataFrame:
-    """What `save_examples` wrote."""
-    with safe_open(path, framework="np") as file:
-        # What is empty is an empty text, but for numbers.
-        empty = {"index": "", "score": ""}
-        rows = pd.read_csv(io.StringIO(file.metadata()["rows"]), keep_default_na=False, na_values=empty)
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for name in filter(None, file.metadata()["arrays"].split(",")):
-            rows[name] = [arrays.get(f"{name}.{number}") for number in rows[name]]
+    """What `save_examples` wrote; a ValueError that names the file if it was changed since."""
+    tensors, notes = load_tensors(path)
+    # What is empty is an empty text, but for numbers.
+    empty = {"index": "", "score": ""}
+    rows = pd.read_csv(io.StringIO(notes["rows"]), keep_default_na=False, na_values=empty)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    for name in notes["arrays"]:
+        rows[name] = [arrays.get(f"{name}.{number}") for number in rows[name]]
     return rows
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import platform
 import sys
 import time
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ssan.attention import AttentionModel
-from ssan.files import config_hash, save_model, write_atomically
+from ssan.files import config_hash, read_json, save_model, write_json
 from ssan.models.ensemble import Ensemble
 from ssan.regions import Regions
 from ssan.samplers import Sampler
@@ -185,15 +185,27 @@ class Experiment:
         return row | cost
 
     def row(self, name: str | Condition, start: str, profile: str, **named: object) -> dict[str, object]:
-        """`run`, with columns that name the row (`profile`, `named`); read from disk if this row was made before."""
+        """`run`, with columns that name the row (`profile`, `named`); read from disk if this row was made before.
+
+        Raises:
+            ValueError: if what is on disk was changed or is another row, or a measured number is NaN or infinite.
+        """
         chosen = condition(name)
         key = config_hash(self.hash, dataclasses.replace(chosen, tags=()), start, named)
         path = self.store.folder / "rows" / f"{chosen.name}-{start}-{key}.json"
-        if path.exists():
-            return json.loads(path.read_text())
         row = {"task": self.task.name, "condition": chosen.name, "start": start, "seed": self.seed, "profile": profile}
-        row |= {"n_train": len(self.task.train)} | named | self.run(chosen, start) | provenance(key)
-        write_atomically(path, json.dumps(row).encode())
+        row |= {"n_train": len(self.task.train)} | named
+        if path.exists():
+            made = read_json(path)
+            wrong = {name: made.get(name) for name, value in (row | {"config": key}).items() if made.get(name) != value}
+            if wrong:
+                raise ValueError(f"{path} is another row than {row}, its {wrong}: delete it, and it is made anew")
+            return made
+        row |= self.run(chosen, start)
+        if bad := [name for name, value in row.items() if isinstance(value, float) and not math.isfinite(value)]:
+            raise ValueError(f"{', '.join(bad)} of the row {path.name} is no finite number, so it was not kept")
+        row |= provenance(key)
+        write_json(path, row)
         return row
 
 

@@ -121,7 +121,7 @@ def plan(task: str, profile: str | None = None) -> Plan:
     tagged_default = tuple(n for n in full.conditions if "default" in condition(n).tags)
     few = full.quick or dataclasses.replace(full, conditions=tagged_default)
     if profile == "default":
-        return dataclasses.replace(few, seeds=full.seeds[:2])
+        return dataclasses.replace(few, seeds=full.seeds[:2], starts=("scratch",))
     small = _other(few.settings, epochs=2, n_train=60, n_quality=40)
     return dataclasses.replace(few, settings=small, seeds=full.seeds[:2], variations=full.variations[::12])
 

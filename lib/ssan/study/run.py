@@ -15,7 +15,10 @@ import argparse
 import functools
 import multiprocessing
 import os
+import threading
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pandas as pd
@@ -54,14 +57,23 @@ def run_seed(study: Plan, seed: int, profile: str, runs: Path, device: str = "au
     cells = [(None, name, start, {}) for name, start in study.units]
     for cell in study.variations:
         cells.append((cell.n_train, cell.condition, cell.start, {"axis": cell.axis, "value": cell.value}))
-    parent, experiments, rows = multiprocessing.parent_process(), {}, []
+    experiments, rows = {}, []
     for n_train, condition, start, named in cells:
-        if parent is not None and not parent.is_alive():
-            raise SystemExit("the study was ended; its workers end with it")
         if n_train not in experiments:
             experiments[n_train] = open_experiment(study.of_size(n_train), seed, profile, runs, device)
         rows.append(experiments[n_train].row(condition, start, profile, **named))
     return rows
+
+
+def _end_with(study: Connection) -> None:
+    """End this process, whatever it is doing, as soon as the other end of the pipe is closed, or its owner is dead."""
+
+    def wait_for_the_end() -> None:
+        with suppress(EOFError, OSError):
+            study.recv_bytes()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def _folder(study: Plan, profile: str, runs: Path) -> Path:
@@ -97,9 +109,12 @@ def run(
     profile = profile_name(profile)
     plans = {task: plan(task, profile) for task in tasks}
     total = sum((len(study.units) + len(study.variations)) * len(study.seeds) for study in plans.values())
+    spawn = multiprocessing.get_context("spawn")
+    workers_end, our_end = spawn.Pipe(duplex=False)
     with (
         tqdm(total=total, unit="row", disable=not show_progress) as bar,
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
+        ProcessPoolExecutor(workers, spawn, _end_with, (workers_end,)) as pool,
+        our_end,  # closed first, when the study is through, fails or is interrupted
     ):
         jobs = {
             pool.submit(run_seed, study, seed, profile, runs): (task, seed)
@@ -111,9 +126,7 @@ def run(
             done, waiting = wait(waiting, timeout=1, return_when=FIRST_EXCEPTION)
             bar.update(sum(_rows_made(study, profile, runs) for study in plans.values()) - bar.n)
             for job in done:
-                if job.exception() is not None:
-                    pool.shutdown(wait=False, cancel_futures=True)
-                    job.result()
+                job.result()
     tables = []
     for task, study in plans.items():
         made = {seed: job.result() for job, (name, seed) in jobs.items() if name == task}
@@ -131,7 +144,7 @@ def _write_examples(task: str, study: Plan, profile: str, runs: Path, folder: Pa
     if task not in SHOWN_TASKS or "supervised_best" not in study.conditions:
         return
     text = first.train_batch.image is None
-    ours, start = ("supervised_importance", "continued") if text else ("supervised_ridge", "scratch")
+    ours, start = ("supervised_importance", study.starts[-1]) if text else ("supervised_ridge", "scratch")
     changed = changed_examples(first, [("supervised_best", start), (ours, start)], n=2 if text else 3)
     targets = target_examples(first, ("supervised_best", ours), n=3 if text else 4)
     save_examples(folder / f"{task}_examples.safetensors", pd.concat([changed, targets], ignore_index=True))

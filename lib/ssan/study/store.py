@@ -8,7 +8,6 @@ from pathlib import Path
 from ssan.attention import AttentionModel
 from ssan.files import load_model, notes_of
 from ssan.search import Surrogates
-from ssan.search.surrogates import peek
 
 
 class Store:
@@ -41,7 +40,7 @@ class Store:
         if not path.exists():
             result, seconds = search()
             result.save(path, {"from": made_from, "seconds": round(seconds, 3)})
-        self.needed[path] = float(peek(path)[0].get("seconds", "nan"))
+        self.needed[path] = float(notes_of(path).get("seconds", "nan"))
         return Surrogates.load(path, {"from": made_from})
 
     def cost(self) -> dict[str, float]:

@@ -45,8 +45,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, at_least in (("epochs", 0), ("batch_size", 1), ("seed", -(2**63))):
             value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
-                raise ValueError(f"{name} must be a whole number of at least {at_least}, got {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or not at_least <= value < 2**63:
+                raise ValueError(f"{name} must be a whole number of at least {at_least}, below 2**63; got {value!r}")
         for name in ("learning_rate", "weight_decay", "hop_penalty", "entropy_penalty", "clip_norm", "clamp_gradient"):
             value = getattr(self, name)
             if value is None and name in ("clip_norm", "clamp_gradient"):

@@ -17,11 +17,11 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Logits (N, C) and the one attention map (N, R) of every example of `split`, on the CPU, in evaluation mode.
 
-    Raises:
-        ValueError: if the split is empty.
-        TypeError: if the model is no `AttentionModel`.
+    A ValueError if the split is empty or `batch_size` below 1, a TypeError if the model is no `AttentionModel`.
     """
     (model,), device = as_models(model), pick_device(device)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if not len(split):
         raise ValueError("the split has no examples to predict; training without validation needs validate=False")
     model.to(device)
