@@ -30,7 +30,8 @@ lint: .venv
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 
-unit: .venv
+unit: .venv ## the unit tests, with the network blocked; what data they need is fetched before
+	-$(RUN)/python data_scripts/fetch.py movie glove trec minilm
 	$(RUN)/python -m pytest -q -n 2 tests --ignore tests/browser --ignore tests/benchmarks
 
 notebooks: .venv

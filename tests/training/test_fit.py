@@ -174,7 +174,7 @@ def test_what_cannot_be_trained_is_refused_before_any_step():
         (halved, {}, QUICK, "attention must sum to 1"),
         (text_model(classes=2), {}, QUICK, "the model has 2 classes, tiny has 3"),
         (text_model(), {"train": task.train.select([])}, QUICK, "the training split of tiny is empty"),
-        (additive(), {}, penalty, r"the hop penalty needs attention \(B, H, R\)"),
+        (additive(), {}, penalty, r"the hop penalty needs floating point attention \(B, H, R\)"),
     ):
         with pytest.raises(ValueError, match=message):
             fit(model, dataclasses.replace(task, **change), config)

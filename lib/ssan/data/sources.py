@@ -171,6 +171,8 @@ class Workspace(NamedTuple):
         `size` and a little.
         """
         most = most or size + _SLACK
+        if os.name == "posix":  # the system refuses every byte above this in any file
+            command = ["sh", "-c", f'ulimit -f {most // 512}; exec "$@"', "sh", *command]
         arrived, start = 0, time.monotonic()
         settings = {"cwd": self.folder, "stdin": subprocess.DEVNULL, "start_new_session": True}
         settings["env"] = {**os.environ, "TMPDIR": str(self.folder), "LC_ALL": "C.UTF-8"}
@@ -180,10 +182,6 @@ class Workspace(NamedTuple):
             subprocess.Popen(command, stdout=log, stderr=log, **settings) as process,
         ):
             try:
-                with suppress(ImportError, ProcessLookupError):  # Linux refuses every byte above this in any file
-                    from resource import RLIMIT_FSIZE, prlimit
-
-                    prlimit(process.pid, RLIMIT_FSIZE, (most, most))
                 while process.poll() is None:
                     with suppress(subprocess.TimeoutExpired):
                         process.wait(0.1)
