@@ -11,12 +11,12 @@ export MPLBACKEND := agg
 help: ## this list
 	@awk -F':.*## ' '/^[a-z.$$()A-Z]+:.*## /{sub(/\$$\(VENV\)\/\.stamp/,".venv",$$1); printf "make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
-.venv: $(VENV)/.stamp ## the environment, from requirements.lock
+.venv: $(VENV)/.stamp ## the environment, from requirements.lock, every file checked by its hash
 
 $(VENV)/.stamp: requirements.lock pyproject.toml
 	$(PYTHON) -c "import sys; v=sys.version_info[:2]; sys.exit(None if v>=(3,11) else f'ssan needs Python 3.11 or newer, this is {sys.version}')"
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 

@@ -14,11 +14,21 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import ssan
+from figures import make_licences
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRA = PROJECT["optional-dependencies"]
-LINES = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if line and line[0] != "#"]
+
+
+def entries(text):
+    """Requirement -> its hashes, each a word such as `sha256:1f…`, of a lock."""
+    lines = [line for line in text.replace("\\\n", "").splitlines() if line and line[0] != "#"]
+    return {line.split("--hash=")[0].strip(): re.findall(r"--hash=(\S+)", line) for line in lines}
+
+
+HASHES = entries((ROOT / "requirements.lock").read_text())
+LINES = list(HASHES)
 LOCK = {canonicalize_name(Requirement(line).name): Requirement(line) for line in LINES}
 EXTRAS = {name: [line for line in lines if not line.startswith("ssan")] for name, lines in EXTRA.items()}
 DIRECT = [*PROJECT["dependencies"], *(line for lines in EXTRAS.values() for line in lines)]
@@ -48,8 +58,31 @@ def test_every_line_of_the_lock_is_one_exact_pin(line):
     assert not requirement.extras
 
 
+@pytest.mark.parametrize("line", LINES)
+def test_every_pin_has_the_hashes_of_its_files(line):
+    assert HASHES[line]
+    assert all(re.fullmatch("sha256:[0-9a-f]{64}", each) for each in HASHES[line])
+    assert len(set(HASHES[line])) == len(HASHES[line])
+
+
+def test_what_is_built_for_each_platform_has_hashes_for_many():
+    """Not those of one machine alone: Linux, macOS and Windows, on each Python."""
+    assert min(len(HASHES[str(LOCK[name])]) for name in ("numpy", "torch", "safetensors", "pillow", "pandas")) > 9
+
+
 def test_nothing_is_pinned_twice():
-    assert len(LOCK) == len(LINES) > 50
+    text = (ROOT / "requirements.lock").read_text()
+    assert len(LOCK) == len(LINES) == len(re.findall(r"^[^\s#]", text, flags=re.M)) > 50
+
+
+def test_every_way_in_checks_hashes_and_asks_one_index_at_a_time():
+    ways = [ROOT / "Makefile", ROOT / "environment.yml", *(ROOT / "binder").iterdir()]
+    for path in [*ways, *(ROOT / ".devcontainer").iterdir()]:
+        assert not re.search("extra-index-url|find-links", path.read_text()), path
+        for line in path.read_text().splitlines():
+            if "-m pip install" in line or line.startswith("pip install"):
+                alone = "--editable ." in line or "--index-url" in line
+                assert "--no-deps" in line if alone else "--require-hashes" in line, line
 
 
 @pytest.mark.parametrize("line", DIRECT)
@@ -104,8 +137,8 @@ def environment_yml():
 def test_the_pip_part_of_the_conda_environment_is_the_lock():
     conda, pip = environment_yml()
     assert "pip:" in conda
-    assert pip[0] == "-r requirements.lock"
-    assert pip[1:] == ["-e ."]  # pip takes no options such as --no-deps beside a package in a list
+    assert pip == ["--require-hashes", "-r requirements.lock"]
+    assert "pip install --no-deps --no-build-isolation --editable ." in (ROOT / "environment.yml").read_text()
 
 
 def test_python_versions_agree():
@@ -119,6 +152,23 @@ def test_python_versions_agree():
 def test_versions_of_the_package_agree():
     assert ssan.__version__ == PROJECT["version"] == importlib.metadata.version("ssan")
     assert re.search(r"^version: (.+)$", (ROOT / "CITATION.cff").read_text(), flags=re.M)[1] == PROJECT["version"]
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.version_info[:2] != (3, 11), reason="read off what Linux installs with Python 3.11"
+)
+def test_licences_stand_as_the_script_writes_them():
+    assert (ROOT / "LICENCES.md").read_text() == make_licences.text(), "run python figures/make_licences.py"
+    assert "| unclear |" not in make_licences.text()
+
+
+def test_the_workflow_has_the_pythons_that_the_package_names():
+    """Actions are pinned to one version, and may only read."""
+    workflow = (ROOT / ".github/workflows/test.yml").read_text()
+    named = [text.split(" :: ")[-1] for text in PROJECT["classifiers"] if "Python :: 3." in text]
+    assert set(named) <= set(re.search(r"python: \[(.+)\]", workflow)[1].replace('"', "").split(", "))
+    assert "permissions:\n  contents: read\n" in workflow
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", use) for use in re.findall(r"uses: (.+)", workflow))
 
 
 def imports_of(path):

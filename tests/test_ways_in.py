@@ -13,7 +13,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from ssan.data.catalogue import DATA_SETS
-from tests.test_environment import DIRECT, LOCK, PROJECT, ROOT, environment_yml
+from tests.test_environment import DIRECT, HASHES, LOCK, PROJECT, ROOT, entries, environment_yml
 
 CONTAINER = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text())
 README = (ROOT / "README.md").read_text()
@@ -37,11 +37,11 @@ def test_the_container_makes_the_environment_that_its_editor_uses():
     assert all((ROOT / path).is_file() for path in CONTAINER["customizations"]["codespaces"]["openFiles"])
 
 
-def run_post_build(folder: Path) -> tuple[list[list[str]], list[str]]:
+def run_post_build(folder: Path) -> tuple[list[list[str]], dict[str, list[str]]]:
     """Runs binder/postBuild beside the lock, with a pip and a Python that only write down what they are asked.
 
     Returns:
-        The commands, each a list of words, and the lines of the requirements that pip was given.
+        The commands, each a list of words, and the requirements that pip was given, with their hashes.
     """
     (folder / "bin").mkdir()
     (folder / "requirements.lock").write_bytes((ROOT / "requirements.lock").read_bytes())
@@ -60,19 +60,21 @@ def run_post_build(folder: Path) -> tuple[list[list[str]], list[str]]:
         stand_in.chmod(0o755)
     environment = os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run([ROOT / "binder" / "postBuild"], cwd=folder, env=environment, check=True)
-    return [json.loads(line) for line in noted.read_text().splitlines()], given.read_text().splitlines()
+    return [json.loads(line) for line in noted.read_text().splitlines()], entries(given.read_text())
 
 
 def test_binder_installs_the_lock_without_what_only_a_gpu_needs_and_fetches_data_that_there_are(tmp_path):
-    commands, lines = run_post_build(tmp_path)
-    names = {canonicalize_name(Requirement(line).name) for line in lines if not line.startswith("#")}
-    left_out = set(LOCK) - names
-    assert names | left_out == set(LOCK)
-    assert left_out == {name for name in LOCK if OF_GPUS.match(name)} != set()
-    assert {canonicalize_name(Requirement(line).name) for line in DIRECT} <= names
-    install = commands[0]
-    assert install[:2] == ["pip", "install"]
-    assert install[install.index("--extra-index-url") + 1] == "https://download.pytorch.org/whl/cpu"
+    commands, given = run_post_build(tmp_path)
+    assert given.items() <= HASHES.items()
+    names = {canonicalize_name(Requirement(line).name) for line in given}
+    torch_alone = {"torch", "torchvision"}
+    assert set(LOCK) - names - torch_alone == {name for name in LOCK if OF_GPUS.match(name)} != set()
+    assert {canonicalize_name(Requirement(line).name) for line in DIRECT} - torch_alone <= names
+    assert not names & torch_alone
+    no_deps = ["pip", "install", "--no-cache-dir", "--no-deps"]
+    versions = [str(LOCK[name]) for name in sorted(torch_alone)]
+    assert commands[0] == [*no_deps, "--index-url", "https://download.pytorch.org/whl/cpu", *versions]
+    assert commands[1] == [*no_deps, "--require-hashes", "-r", "cpu.lock"]
     assert ["pip", "install", "--no-cache-dir", "--no-deps", "--no-build-isolation", "--editable", "."] in commands
     assert {path.name for path in tmp_path.iterdir()} == {"bin", "requirements.lock", "noted.txt", "given.txt"}
 
