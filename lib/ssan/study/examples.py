@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ssan.files import write_atomically
@@ -51,15 +51,22 @@ def save_examples(path: Path, rows: pd.DataFrame) -> None:
 
 
 def load_examples(path: str | Path) -> pd.DataFrame:
-    """What `save_examples` wrote."""
-    with safe_open(path, framework="np") as file:
-        # What is empty is an empty text, but for numbers.
-        empty = {"index": "", "score": ""}
-        rows = pd.read_csv(io.StringIO(file.metadata()["rows"]), keep_default_na=False, na_values=empty)
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        for name in filter(None, file.metadata()["arrays"].split(",")):
-            rows[name] = [arrays.get(f"{name}.{number}") for number in rows[name]]
-    return rows
+    """What `save_examples` wrote.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="np") as file:
+            # What is empty is an empty text, but for numbers.
+            empty = {"index": "", "score": ""}
+            rows = pd.read_csv(io.StringIO(file.metadata()["rows"]), keep_default_na=False, na_values=empty)
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for name in filter(None, file.metadata()["arrays"].split(",")):
+                rows[name] = [arrays.get(f"{name}.{number}") for number in rows[name]]
+        return rows
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a whole file of examples ({error}): run the study again") from error
 
 
 def outcomes(before: Tensor, after: Tensor, label: Tensor) -> dict[str, Tensor]:
