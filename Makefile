@@ -3,10 +3,11 @@ PYTHON  ?= python3
 VENV    := .venv
 RUN     := $(VENV)/bin
 PROFILE ?= default
+SEED    ?= 0
 export MPLBACKEND := agg
 
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lint unit notebooks browser lab figures bench gpu clean
+.PHONY: help reproduce test lint unit notebooks browser lab figures bench fuzz gpu clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z.$$()A-Z]+:.*## /{sub(/\$$\(VENV\)\/\.stamp/,".venv",$$1); printf "make %-10s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -32,7 +33,7 @@ lint: .venv
 
 unit: .venv ## the unit tests, with the network blocked; what data they need is fetched before
 	-$(RUN)/python data_scripts/fetch.py movie glove trec minilm
-	$(RUN)/python -m pytest -q -n 2 tests --ignore tests/browser --ignore tests/benchmarks
+	$(RUN)/python -m pytest -q -n 2 tests --ignore tests/browser --ignore tests/benchmarks --ignore tests/fuzz
 
 notebooks: .venv
 	SSAN_PROFILE=smoke $(RUN)/python -m pytest -q -n 2 --dist loadfile --nbval-lax --nbval-current-env \
@@ -49,6 +50,9 @@ figures: .venv ## draw every figure again from the committed rows
 
 bench: .venv ## measure speed against what one would use instead; rows go to figures/results/bench.csv
 	$(RUN)/python -m pytest -q tests/benchmarks
+
+fuzz: .venv ## odd inputs to every function and reader, 100,000 of them (SEED=1 takes others), and long runs: a quarter of an hour
+	SSAN_FUZZ_SEED=$(SEED) $(RUN)/python -m pytest -q --showlocals --durations=0 --durations-min=1 tests/fuzz
 
 gpu: ## check and measure on a CUDA machine, with whatever python3 there has torch >= 2.9; rows go to figures/results/gpu.csv
 	PYTHONPATH=lib:. $(PYTHON) -m tests.benchmarks.gpu

@@ -55,7 +55,7 @@ def cluttered_fashion_task(
 
     Raises:
         FileNotFoundError: if the folder does not hold the data set.
-        ValueError: if a number is out of range, or the grid does not divide the image.
+        ValueError: if a file is damaged, a number is out of range, or the grid does not divide the image.
     """
     check_grid(grid, (size, size))
     if seed < 0:
@@ -65,6 +65,12 @@ def cluttered_fashion_task(
         sources = {train: FashionMNIST(root, train=train) for train in (True, False)}
     except RuntimeError as error:
         raise FileNotFoundError(f"no Fashion-MNIST under {root}: expected FashionMNIST/raw/*-ubyte there") from error
+    except Exception as error:  # torchvision meets damage with errors of many kinds
+        raise ValueError(
+            f"the files of Fashion-MNIST under {root} are damaged ({error!r}): fetch them again"
+        ) from error
+    if any(each.data.dim() != 3 or each.targets.shape != each.data.shape[:1] for each in sources.values()):
+        raise ValueError(f"images and labels of Fashion-MNIST under {root} do not fit each other: fetch them again")
     order = {}
     for train, source in sources.items():
         order[train] = torch.from_numpy(np.random.default_rng([seed, 3 + train]).permutation(len(source)))

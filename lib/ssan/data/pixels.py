@@ -63,6 +63,8 @@ class ImageSplit:
                 value = getattr(self, name)
                 if value is not None and len(value) != count:
                     raise ValueError(f"{name} describes {len(value)} {thing}, there are {count}")
+        if self.image_of.dtype != torch.int64:
+            raise ValueError(f"image_of must be int64, got {self.image_of.dtype}")
         low, high = (int(end) for end in self.image_of.aminmax()) if len(self) else (0, 0)
         if len(self) and not 0 <= low <= high < len(self.images):
             raise ValueError(f"image_of runs from {low} to {high}, but there are {len(self.images)} images")

@@ -57,7 +57,8 @@ def _read_trec(folder: Path, field: text_data.Field) -> tuple[list[_Sentence], l
 
 def _read_movie(folder: Path, field: text_data.Field) -> tuple[list[_Sentence], list[_Sentence]]:
     path = folder / "movieReviewSnippets_GroundTruth.txt"
-    rows = pd.read_csv(path, sep="\t", header=None, names=["id", "rating", "text"], quoting=3, keep_default_na=False)
+    columns = {"id": "int64", "rating": "float64", "text": "str"}
+    rows = pd.read_csv(path, sep="\t", names=[*columns], dtype=columns, quoting=3, keep_default_na=False)
     rows = rows[rows.rating.abs() >= 0.5]
     labels = np.where(rows.rating > 0, "positive", "negative").tolist()
     return list(map(_Sentence, rows.id.tolist(), map(field.preprocess, rows.text), labels)), []

@@ -149,7 +149,7 @@ def pointing(
         )
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be a distance in pixels of at least 0, got {tolerance}")
-    cell = attention.argmax(-1, keepdim=True)
+    cell = precise(attention).argmax(-1, keepdim=True)
     y = (precise(cell // grid[1]) + 0.5) * (image_size[0] / grid[0])
     x = (precise(cell % grid[1]) + 0.5) * (image_size[1] / grid[1])
     x0, y0, x1, y1 = precise(boxes).unbind(-1)
@@ -157,5 +157,5 @@ def pointing(
     aside = torch.maximum(x0 - x, x - x1).clamp(min=0)
     above = torch.maximum(y0 - y, y - y1).clamp(min=0)
     used = x1 > x0
-    hit = (inside | ((torch.hypot(aside, above) <= tolerance) & (tolerance > 0))) & used
+    hit = (inside | ((torch.hypot(aside, above) <= float(tolerance)) & (tolerance > 0))) & used
     return torch.where(used.any(-1), precise(hit.any(-1)), torch.nan)

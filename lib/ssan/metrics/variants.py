@@ -98,7 +98,12 @@ def replay(
 
     Returns:
         Scores (B,) and attention (B, R), on the CPU.
+
+    Raises:
+        ValueError: as `variant_scores`, or if an index is missing or does not exist.
     """
+    if not len(examples) or index.shape != (len(examples),):
+        raise ValueError(f"expected an index (B,) of B > 0 examples, got {tuple(index.shape)} for {len(examples)}")
     teachers = check_search(model_or_teachers, "best", score, None)
     device, regions = pick_device(device), regions or regions_of(teachers, examples)
     parts = []
@@ -106,6 +111,7 @@ def replay(
         for rows in torch.arange(len(examples)).split(GROUP):
             batch = examples.select(rows.to(examples.ids.device)).to(device)
             scorer = Scorer(teachers, batch, sampler, regions, score)
+            scorer.clean()  # the outputs are checked there
             chunk = scorer(torch.arange(len(rows), device=device), index[rows].to(device))
             parts.append((chunk.score.cpu(), chunk.attention(slice(None)).cpu()))
     width = max(maps.shape[1] for _, maps in parts)
@@ -126,6 +132,8 @@ def fitting(attention: Tensor, batch: Batch, regions: Regions) -> Tensor:
         ValueError: if it is no map, has other examples, too few regions, or regions nobody knows what to do with.
     """
     check_weights(attention=attention)
+    if not len(batch):
+        raise ValueError("expected a batch with at least one example, got an empty one")
     n_regions = regions.count(batch)
     width = int(n_regions.max())
     # Padding may be wider than the longest sentence; more cells than the grid has means another grid.
