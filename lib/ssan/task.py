@@ -34,9 +34,7 @@ class Batch:
         words: (B, T) int64, the word each token is a piece of, -1 for none; or None, where every token is a word.
         features: (B, R, D), what a frozen network makes of the images, computed beforehand, in their place; or None.
 
-    Raises:
-        ValueError: if a field is no tensor, the fields do not describe the same number of examples, or a length is not
-            in [1, T].
+    A ValueError if a field is no tensor of its type and number of examples, or a length is not in [1, T].
     """
 
     ids: Tensor
@@ -55,8 +53,13 @@ class Batch:
                 raise ValueError(f"Batch.{name} must be a tensor, got {type(value).__name__}")
             if value.shape[:1] != self.ids.shape[:1] or not value.dim():
                 raise ValueError(f"Batch.{name} has shape {tuple(value.shape)}, but ids has {tuple(self.ids.shape)}")
+            floats = name in ("image", "boxes", "features")
+            if not value.is_floating_point() if floats else value.dtype != torch.int64:
+                raise ValueError(f"Batch.{name} must be {'floating point' if floats else 'int64'}, got {value.dtype}")
         if (self.tokens is None) != (self.lengths is None):
             raise ValueError("Batch needs tokens and lengths together: got only one of them")
+        if self.words is not None and (self.tokens is None or self.words.shape != self.tokens.shape):
+            raise ValueError(f"Batch.words must have the shape of tokens, got {tuple(self.words.shape)}")
         if self.tokens is not None and len(self):
             low, high = int(self.lengths.min()), int(self.lengths.max())
             if low < 1 or high > self.tokens.shape[1]:
@@ -124,8 +127,7 @@ class Task:
         vectors: (V, D) pretrained word vectors, a row per word (zero where unknown), or None.
         augment: `(batch, generator) -> batch`, applied to training batches, or None.
 
-    Raises:
-        ValueError: if a label is not a class.
+    A ValueError if a label is not a class.
     """
 
     name: str

@@ -70,7 +70,9 @@ def own(folder, _):
         folder / "surrogates": lambda: same(found, Surrogates.load(folder / "surrogates", {"a": [1, 2]})),
         folder / "model": lambda: same(additive(), load_model(folder / "model", additive(1), "here")),
         folder / "examples": lambda: load_examples(folder / "examples") is not None,
-        next(folder.glob("rows/*")): lambda: (new := row()) and all(abs(new.get(name, 0)) < 1e300 for name in numbers),
+        next(folder.glob("rows/*.json")): lambda: (
+            (new := row()) and all(abs(new.get(name, 0)) < 1e300 for name in numbers)
+        ),
     }
 
 

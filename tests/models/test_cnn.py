@@ -49,14 +49,13 @@ def test_good_images_pass_as_they_are():
     [
         (torch.rand(6, 3, 32, 32), "built for 3x16x16 images, the batch has 3x32x32"),
         (torch.rand(6, 1, 16, 16), "the batch has 1x16x16"),
-        (torch.zeros(6, 3, 16, 16, dtype=torch.uint8), "images must be floats, got torch.uint8"),
+        (torch.zeros(6, 3, 16, 16, dtype=torch.uint8), "Batch.image must be floating point, got torch.uint8"),
         (None, "needs a batch with images"),
     ],
 )
 def test_strange_images(image, message):
-    batch = pictures().replace(image=image) if image is not None else sentences([[2, 3]])
     with pytest.raises(ValueError, match=message):
-        checked_image(batch, 3, (16, 16))
+        checked_image(pictures().replace(image=image) if image is not None else sentences([[2, 3]]), 3, (16, 16))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])

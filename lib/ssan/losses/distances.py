@@ -14,8 +14,8 @@ def mse(attention: Tensor, target: Tensor, exists: Tensor | None = None) -> Tens
     Range [0, 2 / R]; 0 if and only if the maps are equal. Source: sister paper (arXiv 1911.08618) lists it; formula
     standard.
     """
-    n = attention.shape[-1] if exists is None else exists.sum(-1).clamp(min=1)
     attention, target = masked(exists, attention, target)
+    n = attention.shape[-1] if exists is None else exists.sum(-1).clamp(min=1)
     return (attention - target).square().sum(-1) / n
 
 

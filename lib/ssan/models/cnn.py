@@ -22,8 +22,6 @@ def checked_image(batch: Batch, channels: int, size: tuple[int, int]) -> Tensor:
     if image.shape[1:] != (channels, *size):
         given = "x".join(map(str, image.shape[1:]))
         raise ValueError(f"the model was built for {channels}x{size[0]}x{size[1]} images, the batch has {given}")
-    if not image.is_floating_point():
-        raise ValueError(f"images must be floats, got {image.dtype}: scale bytes as ssan.data.pixels.as_float does")
     # The sum is NaN or infinite whenever a pixel is, and costs far less than a look at every pixel.
     if not torch.isfinite(image.detach().sum()):
         bad = ~torch.isfinite(image).flatten(1).all(1)

@@ -88,8 +88,6 @@ def find_surrogates(
     for teacher in teachers:
         teacher.to(device)
     regions = regions or regions_of(teachers, examples)
-    if not isinstance(regions, Regions):
-        raise TypeError(f"regions must be ssan.Regions, got {type(regions).__name__}")
     scorer_of = Scorer
     if accelerate and autocast is None:
         scorer_of = teachers[0].fast_scorer(teachers, regions) or Scorer

@@ -58,8 +58,8 @@ class Experiment:
     @cached_property
     def quality(self) -> Quality:
         """Measures attention on held-out examples."""
-        n = min(self.settings.n_quality or len(self.task.test), len(self.task.test))
-        return Quality(self.task.test.select(torch.arange(n)), self.regions)
+        rows = torch.arange(0, len(self.task.test), self.settings.quality_every)[: self.settings.n_quality]
+        return Quality(self.task.test.select(rows), self.regions)
 
     @cached_property
     def masking(self) -> Masking:

@@ -29,8 +29,8 @@ class Settings:
         loss: the attention loss.
         weight: of the attention loss, training from scratch.
         continued_weight: the same, continuing from the baseline.
-        n_quality: on how many test examples attention quality is measured (the first ones, so None, which is all, where
-            the order of the test set says something of the label).
+        n_quality: on how many test examples attention quality is measured; None is all.
+        quality_every: the first ones of every so-manieth, where the order of the test set says something of the label.
     """
 
     task: str
@@ -42,6 +42,7 @@ class Settings:
     weight: float = 0.2
     continued_weight: float = 0.5
     n_quality: int | None = 500
+    quality_every: int = 1
     task_options: tuple[tuple[str, object], ...] = ()
 
     def training(self, condition: Condition, seed: int, start: str = "scratch") -> TrainConfig:
@@ -164,19 +165,19 @@ def _plans() -> dict[str, Plan]:
         "easy_vqa": Plan(
             Settings("easy_vqa", None, _WINDOWS, _EASY, easy_model, weight=0.3), fewer[:-1], seeds[:1], scratch
         ),
-        "trec_minilm": _transformer("trec_minilm", 0.5, 300),
-        "movie_minilm": _transformer("movie_minilm", 0.7, None),
+        "trec_minilm": _transformer("trec_minilm", 0.5, n_quality=300),
+        "movie_minilm": _transformer("movie_minilm", 0.7, n_quality=None, quality_every=4),
     }
 
 
-def _transformer(task: str, keep: float, n_quality: int | None) -> Plan:
+def _transformer(task: str, keep: float, **quality: int | None) -> Plan:
     """A pretrained transformer; every condition on one teacher, judging variants by log odds, which do not saturate."""
     names = "baseline baseline_longer supervised_best supervised_importance supervised_ridge self shuffled"
     conditions = {name: condition(name) for name in f"{names} random_variant uniform inverted".split()}
     for name, each in conditions.items():
         if each.target is not None:
             conditions[name] = dataclasses.replace(each, target=dataclasses.replace(each.target, score="log_odds"))
-    settings = Settings(task, 445, RandomMasks(100, keep), _MINILM, weight=0.3, n_quality=n_quality)
+    settings = Settings(task, 445, RandomMasks(100, keep), _MINILM, weight=0.3, **quality)
     small = dataclasses.replace(settings, n_train=200, sampler=RandomMasks(30, keep), n_quality=60)
     few = ("baseline", "supervised_best", "supervised_importance", "self", "shuffled")
     quick = Plan(small, tuple(conditions[name] for name in few), (100,), ("scratch",))

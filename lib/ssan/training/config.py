@@ -25,8 +25,7 @@ class TrainConfig:
         entropy_penalty: weight of the mean entropy of the attention, in nats: above 0 it sharpens attention without
             any target, a control; below 0 it flattens.
 
-    Raises:
-        ValueError: naming the field, what was given and what is expected.
+    A ValueError names the field, what was given and what is expected.
     """
 
     epochs: int = 20

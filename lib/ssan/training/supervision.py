@@ -28,8 +28,7 @@ class Supervision:
         schedule: fraction of the training done, in [0, 1) -> factor on the weight; None keeps it constant, and
             `lambda done: 1 - done` lets it fade.
 
-    Raises:
-        ValueError: naming the field, what was given and what is expected.
+    A ValueError names the field, what was given and what is expected.
     """
 
     ids: Tensor
@@ -92,5 +91,7 @@ def prepare_target(target: Tensor, exists: Tensor, temperature: float = 1.0, eps
     """
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature must be a finite number above 0, got {temperature}")
+    if target.shape != exists.shape or target.dim() != 2:
+        raise ValueError(f"target and exists must be (B, R), got {tuple(target.shape)} and {tuple(exists.shape)}")
     soft = as_distribution(target, exists) + eps
     return as_distribution(soft.pow(1 / temperature), exists)
