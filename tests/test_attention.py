@@ -73,7 +73,7 @@ def test_the_released_reduction_is_flat_and_gives_weight_to_padding():
     assert float(reduce_hops(maps, "softmax_of_sum")[0, 10:].sum()) == pytest.approx(0.486, abs=5e-4)
     with pytest.raises(ValueError, match="unknown hop reduction 'max': expected 'mean', 'last' or 'softmax_of_sum'"):
         reduce_hops(maps, "max")
-    with pytest.raises(ValueError, match=r"attention must be \(B, R\) or \(B, H, R\), got shape \(5,\)"):
+    with pytest.raises(ValueError, match=r"floating point \(B, R\) or \(B, H, R\), got torch.float32 \(5,\)"):
         reduce_hops(torch.ones(5))
 
 

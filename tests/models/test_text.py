@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ssan import Batch, Pairs, TokenRegions, find_surrogates
 from ssan.attention import check_output
 from ssan.models.text import SelfAttentiveLSTM, TextConfig
 from ssan.runtime import seeded
@@ -24,7 +25,7 @@ def made(config, **options):
 def released(**changes):
     """The released configuration, its sizes made small."""
     small = {"embedding_dim": 6, "hidden": 5, "attention_dim": 7, "hops": 3, "mlp_dim": 9, "fixed_length": 12}
-    return dataclasses.replace(TextConfig.as_released(), **small, **changes)
+    return dataclasses.replace(TextConfig.as_released(), **small | changes)
 
 
 @pytest.mark.parametrize("config", [*CONFIGS.values(), None], ids=[*CONFIGS, "as released"])
@@ -107,6 +108,45 @@ def test_the_released_sizes():
     assert (shapes["attention_in"], shapes["attention_out"]) == ((350, 512), (30, 350))
     assert (shapes["classifier.0"], shapes["classifier.1"]) == ((2000, 15360), (6, 2000))
     assert model.dropout.p == 0
+
+
+def released_search(model, sentences, labels):
+    """What the released loop computes, sentence by sentence: the number of the winner and its map."""
+    found = []
+    for words, label in zip(sentences, labels, strict=True):
+        n, best = len(words), None
+        candidates = [words + [1] * (200 - n)]
+        for i in range(n):
+            for j in range(i + 1, n):
+                ids = [0 if place in (i, j) else word for place, word in enumerate(words)]
+                candidates.append(ids + [0] * (200 - n))
+        for number, ids in enumerate(candidates):
+            with torch.no_grad():
+                batch = Batch(torch.tensor([0]), torch.tensor([label]), torch.tensor([ids]), torch.tensor([200]))
+                output = model(batch)
+            logit = output.logits[0, label].item()
+            if best is None or logit > best[0]:
+                best = logit, number, torch.softmax(output.attention[0].sum(0), 0)
+        found.append(best[1:])
+    return found
+
+
+def test_the_released_search_index_by_index():
+    """Its masked variants carry another padding than the clean sentence, and padding attends."""
+    generator = torch.Generator().manual_seed(3)
+    lengths = torch.tensor([1, 2, 3, 5, 7, 9, 10, 12, 6, 8])
+    tokens = torch.randint(2, 30, (10, 12), generator=generator)
+    tokens = torch.where(torch.arange(12) < lengths[:, None], tokens, 1)
+    batch = Batch(torch.arange(10), torch.randint(6, (10,), generator=generator), tokens, lengths)
+    model = SelfAttentiveLSTM(30, 6, released(hops=5, mlp_dim=20, fixed_length=200)).double().eval()
+    sentences = [row[:n] for row, n in zip(tokens.tolist(), lengths.tolist(), strict=True)]
+    theirs = released_search(model, sentences, batch.label.tolist())
+    ours = find_surrogates(model, batch, Pairs(), tie_tolerance=0.0)
+    assert ours.index.tolist() == [index for index, _ in theirs]
+    assert torch.allclose(ours.attention, torch.stack([attention for _, attention in theirs]), atol=1e-7)
+    # With the padding left as it is, another variant wins in most sentences: it is not a detail.
+    plain = find_surrogates(model, batch, Pairs(), regions=TokenRegions(), tie_tolerance=0.0)
+    assert (plain.index == ours.index).sum() <= 5
 
 
 def test_as_released_padding_is_read_and_attended_to_and_hops_are_summed():

@@ -35,6 +35,8 @@ class TextConfig:
         padding_attends: run the LSTM over padding and let padding take part in the softmax, as the released code does.
         fixed_length: pad every sentence to this many tokens; None pads to the longest of the batch.
         hop_reduction: how r maps become the one that is supervised, see `ssan.attention.reduce_hops`.
+        hides_padding: masked variants carry the hidden word on all their padding, as in the released search; needs
+            `fixed_length`.
     """
 
     embedding_dim: int = 50
@@ -49,13 +51,38 @@ class TextConfig:
     padding_attends: bool = False
     fixed_length: int | None = None
     hop_reduction: str = "mean"
+    hides_padding: bool = False
 
     @classmethod
     def as_released(cls) -> TextConfig:
         """What the released code computes, accidents included."""
         sizes = {"embedding_dim": 300, "hidden": 256, "attention_dim": 350, "hops": 30, "mlp_dim": 2000}
         switches = {"mlp_relu": False, "use_vectors": False, "attention_bias": True, "padding_attends": True}
-        return cls(**sizes, **switches, dropout=0.0, fixed_length=200, hop_reduction="softmax_of_sum")
+        switches |= {"fixed_length": 200, "hop_reduction": "softmax_of_sum", "hides_padding": True}
+        return cls(**sizes, **switches, dropout=0.0)
+
+
+@dataclass(frozen=True)
+class ReleasedTokens(TokenRegions):
+    """Tokens as the released search hides them: a masked variant carries the hidden word on all its padding, too.
+
+    The clean sentence keeps the padding's own id, so where padding attends every variant differs from it in all of
+    these places. Source: the released text code.
+
+    Args:
+        length: how many tokens a masked variant has.
+        pad_id: what stands behind a sentence that nothing is hidden of.
+    """
+
+    length: int = 200
+    pad_id: int = 1
+
+    def hide(self, batch: Batch, masks: Tensor) -> Batch:
+        """`batch` with tokens hidden where `masks` (B, T) is False, `length` tokens wide."""
+        tokens = super().hide(batch, masks).tokens
+        tokens = F.pad(tokens, (0, self.length - tokens.shape[1]), value=self.pad_id)
+        padding = torch.arange(self.length, device=tokens.device) >= batch.lengths[:, None]
+        return batch.replace(tokens=tokens.masked_fill(padding & ~masks.all(1, keepdim=True), self.hidden_id))
 
 
 class SelfAttentiveLSTM(AttentionModel):
@@ -83,6 +110,8 @@ class SelfAttentiveLSTM(AttentionModel):
         super().__init__()
         self.config, self.pad_id = config, pad_id
         self.hop_reduction, self.padding_attends = config.hop_reduction, config.padding_attends
+        if config.hides_padding:
+            self.regions = ReleasedTokens(length=config.fixed_length, pad_id=pad_id)
         width = 2 * config.hidden
         self.embedding = nn.Embedding(vocabulary, config.embedding_dim)
         if config.use_vectors and vectors is not None:
