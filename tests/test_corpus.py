@@ -11,6 +11,7 @@ MAP, EXISTS, IDS, NESTED = torch.full((3, 4), 0.25), torch.ones(3, 4, dtype=torc
 FLOATS, TOKENS = {"ids": IDS, "label": IDS}, {"tokens": EXISTS.long(), "words": None, "lengths": IDS + 1}
 SCORES, BOXES = {"score": "logit", "perturbations_per_eval": None}, (torch.zeros(3, 2, 2), torch.ones(3, 2, 2))
 SEARCH = ((0, MAP[:, :3], MAP), ("singles", {}), TokenRegions(), "best", SCORES)
+pytestmark = pytest.mark.filterwarnings("ignore")
 # The function, and what it is called with.
 VALUES = [
     ("searched", "comprehensiveness", *SEARCH, (0, 0, 0.2, MAP, None), "cpu"),
@@ -23,12 +24,8 @@ VALUES = [
     ("loss", "mse", None, torch.tensor(0.5), torch.tensor(0.5), None),
     ("loss", "kl", None, MAP, MAP, EXISTS.long()),
     *[("searched", "find_surrogates", *SEARCH, (3, 0, None, None, None), bad) for bad in ("nonsense", "cpu:x")],
-    *[
-        ("training", {"epochs": 1}, None, device, 1, size)
-        for device, size in (("nonsense", 1), ("cpu", 0), ("cpu", -1))
-    ],
-    ("training", {"epochs": 1, "seed": 2**64}, None, "cpu", 1, 1),
-    *[("makers", 0, {"seed": seed, "name": "lstm"}, {}, {}, {}) for seed in ("2", None, 2**64)],
+    *[("training", {"epochs": 1}, None, *how) for how in (("nonsense", 1, 1), ("cpu", 1, 0), ("cpu", 1, -1))],
+    *[("makers", 0, {"seed": seed, "name": "lstm"}, {}, {}, {}) for seed in ("2", None)],
     *[("regions", (TOKENS | {"words": words}, {"hidden_id": 0}), FLOATS, "abc", 1) for words in (MAP, IDS[:, None])],
     ("regions", (TOKENS, {"hidden_id": 0}), {"ids": IDS, "label": torch.full((3,), torch.inf)}, "abc", 2),
     ("regions", ({"image": torch.ones(3, 1, 4, 4).byte()}, {"grid": (2, 2)}), FLOATS, "abc", 2),
@@ -55,7 +52,6 @@ def test_values_that_were_found(name, arguments):
     attempt(name, (ValueError, TypeError), test_values.TARGETS[name][2], *arguments)
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("reader", "part", "old", "new"), FILES)
 def test_files_that_were_found(reader, part, old, new, tmp_path, monkeypatch):
     reads = getattr(test_bytes, reader)(tmp_path, monkeypatch)

@@ -55,11 +55,6 @@ def mostly(draw, *usual, odd=NUMBERS):
     return draw(odd if draw(st.integers(0, 11)) == 1 else st.sampled_from(usual))
 
 
-def whole(low=0, high=5):
-    some = st.lists(st.integers(low, high), min_size=B, max_size=B).map(torch.tensor)
-    return some | mostly(torch.arange(B), torch.full((B,), low), odd=tensors(B, dtype=torch.long))
-
-
 def clean(*given):
     return all(bool(torch.isfinite(each).all()) for each in given if isinstance(each, torch.Tensor))
 
@@ -70,10 +65,34 @@ def distributions(maps):
 
 MAP, SOME = tensors(B, R), st.none() | tensors(B, R, kinds=WHOLE, dtype=torch.bool)
 LONG, TOKENS = (tensors(B, *more, kinds=WHOLE, dtype=torch.long) for more in ((), (R,)))
+IDS = mostly(torch.arange(B), torch.tensor([1, 2, 1]), torch.zeros(B, dtype=torch.long), odd=LONG)
 GRID, DEVICE = mostly((2, 2), odd=SMALL), mostly("cpu", odd=st.sampled_from(["nonsense", "cpu:x"]))
 USUAL = {"window": (1, (1, 2)), "n_masks": (1, 9), "seed": (0, -1)}
-SAMPLER = {n: {f.name: mostly(*USUAL.get(f.name, (f.default,))) for f in fields(s)} for n, s in ssan.SAMPLERS.items()}
+SAMPLER = {  # not of 2**31 masks, which would be tried
+    name: {f.name: mostly(*USUAL.get(f.name, (f.default,)), odd=SMALL) for f in fields(sampler)}
+    for name, sampler in ssan.SAMPLERS.items()
+}
 SAMPLER = st.one_of([st.tuples(st.just(name), named(options)) for name, options in SAMPLER.items()])
+TRAINING = {field.name: mostly(field.default) for field in fields(ssan.TrainConfig)} | {"epochs": mostly(0, 1)}
+TARGET = tensors(6, TEXT.train.tokens.shape[1], kinds=(*MAPS * 3, *KINDS))
+TEACHING = {"ids": mostly(TEXT.train.ids, odd=LONG), "loss": mostly(*ssan.LOSSES), "weight": mostly(0.2, 0)}
+FILL = mostly("mean", "zero", "blur", (0.5,), odd=st.sampled_from(["nonsense", (1, 2), 0.5]))
+IMAGES = named({"image": tensors(B, 1, 4, 4), "features": st.none() | tensors(B, R, 2)})
+OF_TEXT = named({"tokens": TOKENS, "words": st.none() | TOKENS, "lengths": IDS.map(lambda ids: ids + 1)})
+OF = st.tuples(OF_TEXT, named({"hidden_id": FEW})) | st.tuples(IMAGES, named({"grid": GRID, "fill": FILL}))
+HOW = named({"example_id": mostly(0, 2**40, -5), "width": mostly(None, 6, odd=FEW)})
+INDEX, PAINTED = mostly(0, 1, [0, 1], odd=NUMBERS | LONG), st.tuples(tensors(B, 1, 4, 4), tensors(B, 1, 1, 1))
+SEARCHES = "find_surrogates replay variant_scores leave_one_out faithfulness top_1 comprehensiveness sufficiency"
+NAMES, MODELS = [*SEARCHES.split(), "insertion_deletion"], st.tuples(st.integers(0, 3), tensors(9, 3), tensors(9, R))
+REGIONS = mostly(ssan.TokenRegions(), odd=st.sampled_from([ssan.ImageGrid((2, 2)), ssan.WordRegions()]))
+SELECTOR = mostly(*ssan.SELECTORS, ssan.Best(), odd=st.just("nonsense")) | st.tuples(mostly(1.0, 1e-3))
+SCORES = {"score": mostly("logit", "probability", "log_odds"), "perturbations_per_eval": mostly(None, 1, 7)}
+SEEN = st.tuples(FEW, st.integers(0, 7), mostly(None, 0.2, 1), st.none() | MAP, st.none() | MAP)
+MAKING = {"seed": mostly(0), "name": mostly(None, "lstm")}
+LOADING = {"n_train": mostly(1, odd=SMALL), "grid": mostly((8, 8), odd=SMALL), "seed": mostly(0)}
+ATTACHING = {"layer": mostly(-1), "heads": mostly("mean"), "query": mostly(None, "cls"), "attention": mostly(None)}
+STATE = {field.name: mostly(field.default, odd=SMALL) for field in fields(Sampling)}
+STATE |= {"sampler": mostly(*ssan.SAMPLERS), "selector": mostly(*ssan.SELECTORS, odd=st.text())}
 
 
 @inputs(16_000, MAP, MAP, SOME, mostly(1.0, 0.5, 2.0, 0.01), FEW)
@@ -101,11 +120,6 @@ def loss(name, grid, maps, wanted, some):
         assert some is not None or value.min() > -1e-3
 
 
-TRAINING = {field.name: mostly(field.default) for field in fields(ssan.TrainConfig)} | {"epochs": mostly(0, 1)}
-TARGET = tensors(6, TEXT.train.tokens.shape[1], kinds=(*MAPS * 3, *KINDS))
-TEACHING = {"ids": mostly(TEXT.train.ids, odd=LONG), "loss": mostly(*ssan.LOSSES), "weight": mostly(0.2, 0)}
-
-
 @inputs(4000, named(TRAINING), st.none() | named(TEACHING | {"target": TARGET}), DEVICE, FEW, mostly(1, 9))
 def training(config, teaching, device, n, size):
     config, model = ssan.TrainConfig(**config), additive(dtype=torch.float32)
@@ -117,27 +131,17 @@ def training(config, teaching, device, n, size):
         assert 0 <= ssan.evaluate(model, TEXT.valid, device=device) <= 1
 
 
-FILL = mostly("mean", "zero", "blur", (0.5,), odd=st.sampled_from(["nonsense", (1, 2), 0.5]))
-IMAGES = named({"image": tensors(B, 1, 4, 4), "features": st.none() | tensors(B, R, 2)})
-OF_TEXT = named({"tokens": TOKENS, "words": st.none() | TOKENS, "lengths": whole(low=1, high=4)})
-OF = st.tuples(OF_TEXT, named({"hidden_id": FEW})) | st.tuples(IMAGES, named({"grid": GRID, "fill": FILL}))
-
-
-@inputs(10_000, OF, named({"ids": whole(), "label": whole(high=2)}), mostly(("a", "b", "c")), FEW)
+@inputs(10_000, OF, named({"ids": IDS, "label": IDS}), mostly(("a", "b", "c")), FEW)
 def regions(of, given, names, number):
     kinds = (ssan.TokenRegions, ssan.WordRegions) if "hidden_id" in of[1] else (ssan.ImageGrid, ssan.FeatureGrid)
     batch, each = ssan.Batch(**given, **of[0]).select(slice(0, 3)), kinds[number % 2](**of[1])
     known = each.exists(batch)
     hidden = each.hide(batch, (torch.rand(known.shape, generator=generator(number)) < 0.5) | ~known)
     assert clean(*hidden._tensors().values()) or not clean(*batch._tensors().values())
-    return ssan.Task("t", batch, batch, batch, names, each).subset(number, number).train.select([0])
+    ssan.Task("t", batch, batch, batch, names, each).subset(number, number).train.select([0])
 
 
-HOW = named({"example_id": mostly(0, 2**40, -5), "width": mostly(None, 6, odd=FEW)})
-INDEX, PAINTED = mostly(0, 1, [0, 1], odd=NUMBERS | LONG), st.tuples(tensors(B, 1, 4, 4), tensors(B, 1, 1, 1))
-
-
-@inputs(12_000, FEW, SAMPLER, mostly(4, 6, 1, odd=LONG), INDEX, GRID, HOW, PAINTED, whole(high=2), whole(high=2))
+@inputs(12_000, FEW, SAMPLER, mostly(4, 6, 1, odd=LONG), INDEX, GRID, HOW, PAINTED, IDS, IDS)
 def masks(what, sampler, n, index, grid, how, painted, rows, ids):
     sampler = ssan.make_sampler(sampler[0], **sampler[1])
     if what < 2:
@@ -148,21 +152,12 @@ def masks(what, sampler, n, index, grid, how, painted, rows, ids):
         assert sampler.masks(n, index, grid=grid if what == 3 else None, **how).dtype == torch.bool
 
 
-SEARCHES = "find_surrogates replay variant_scores leave_one_out faithfulness top_1 comprehensiveness sufficiency"
-NAMES, MODELS = [*SEARCHES.split(), "insertion_deletion"], st.tuples(st.integers(0, 3), tensors(9, 3), tensors(9, R))
-REGIONS = mostly(ssan.TokenRegions(), odd=st.sampled_from([ssan.ImageGrid((2, 2)), ssan.WordRegions()]))
-SELECTOR = mostly(*ssan.SELECTORS, ssan.Best(), odd=st.just("nonsense")) | st.tuples(mostly(1.0, 1e-3))
-SCORES = {"score": mostly("logit", "probability", "log_odds"), "perturbations_per_eval": mostly(None, 1, 7)}
-SEEN = st.tuples(FEW, st.integers(0, 7), mostly(None, 0.2, 1), st.none() | MAP, st.none() | MAP)
-
-
-@inputs(16_000, st.sampled_from(NAMES), MODELS, SAMPLER, REGIONS, SELECTOR, named(SCORES), SEEN, DEVICE)
+@inputs(14_000, st.sampled_from(NAMES), MODELS, SAMPLER, REGIONS, SELECTOR, named(SCORES), SEEN, DEVICE)
 def searched(what, model, sampler, regions, selector, how, seen, device):
     """One of the searches and measures, on a model that is whole or gives what is drawn."""
     (odd, logits, given), (n, label, number, judged, drop) = model, seen
 
     def forward(batch):
-        """Of as many rows as there are examples, mostly nothing where there is no token."""
         rows, real = torch.arange(len(batch)) % 9, exists(batch)
         cut = given[rows, : real.shape[1]].masked_fill(~real, 0) if given.shape == (9, R) else given
         return ssan.Output((logits[rows] if logits.shape == (9, 3) else logits) * 1.0, cut * 1.0)
@@ -197,13 +192,7 @@ def boxes(corner, side, size, grid, attention, tolerance):
     assert clean(attention, mass[cover.sum(-1) > 0])
 
 
-LOADING = named({"n_train": mostly(1, odd=SMALL), "grid": mostly((8, 8), odd=SMALL), "seed": mostly(0)})
-ATTACHING = {"layer": mostly(-1), "heads": mostly("mean"), "query": mostly(None, "cls"), "attention": mostly(None)}
-STATE = {field.name: mostly(field.default, odd=SMALL) for field in fields(Sampling)}
-STATE |= {"sampler": mostly(*ssan.SAMPLERS), "selector": mostly(*ssan.SELECTORS, odd=st.text())}
-
-
-@inputs(1000, FEW, named({"seed": mostly(0), "name": mostly(None, "lstm")}), named(ATTACHING), LOADING, named(STATE))
+@inputs(1000, FEW, *map(named, (MAKING, ATTACHING, LOADING, STATE)))
 def makers(what, model, attaching, loading, state):
     if what == 0:
         ssan.check(ssan.make_model(image_task() if model["name"] is None else TEXT, **model), WORDS)
