@@ -199,7 +199,9 @@ def as_distribution(weights: Tensor, exists: Tensor | None = None, eps: float = 
         (..., R), non-negative, summing to 1. A ValueError if a weight is negative, or NaN, or a sum is infinite.
     """
     exists = torch.ones_like(weights, dtype=torch.bool) if exists is None else exists
-    if exists.dtype != torch.bool or not weights.is_floating_point() or exists.shape[-1:] != weights.shape[-1:]:
+    sides = zip(exists.shape[::-1], weights.shape[::-1], strict=False)
+    fits = exists.dim() <= weights.dim() and all(side in (1, expected) for side, expected in sides)
+    if exists.dtype != torch.bool or not weights.is_floating_point() or not fits:
         given = f"{weights.dtype} {tuple(weights.shape)} and {exists.dtype} {tuple(exists.shape)}"
         raise ValueError(f"weights must be floating point and exists bool, with as many regions; got {given}")
     exists = exists.expand_as(weights)

@@ -210,8 +210,13 @@ def test_values_are_refused_in_words_or_give_numbers(name):
     n, arguments, function = TARGETS[name]
 
     @seed(SEED)
-    @settings(max_examples=int(n * FACTOR), derandomize=False, phases=[Phase.generate, Phase.shrink])
-    @settings(deadline=None, suppress_health_check=[*HealthCheck])
+    @settings(
+        max_examples=max(1, int(n * FACTOR)),
+        derandomize=False,
+        phases=[Phase.generate, Phase.shrink],
+        deadline=None,
+        suppress_health_check=[*HealthCheck],
+    )
     @given(arguments)
     def run(drawn):
         attempt(name, (ValueError, TypeError), function, *drawn)

@@ -140,7 +140,6 @@ def load_surrogates(folder: str | Path) -> Surrogates:
 
 
 def _ids_hash(ids: Tensor) -> str:
-    """Sixteen hex digits that change whenever an id or the order of ids does."""
     return hashlib.sha256(ids.cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
 
 

@@ -73,10 +73,8 @@ class Surrogates:
         for key, expected in json.loads(json.dumps(header or {})).items():  # as JSON has it: tuples are lists
             if key not in metadata or metadata[key] != expected:
                 made = f"with {key}={metadata[key]!r}" if key in metadata else f"without {key}"
-                raise ValueError(
-                    f"{path} was made {made}, asked for is {expected!r}: "
-                    "use another file name, or delete the file to search again"
-                )
+                advice = "use another file name, or delete the file to search again"
+                raise ValueError(f"{path} was made {made}, asked for is {expected!r}: {advice}")
         try:
             return cls(**tensors)
         except (AttributeError, TypeError, ValueError) as error:
