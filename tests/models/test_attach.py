@@ -135,11 +135,16 @@ ZOO = {
         pictures(),
         {},
     ),
+    "head_around_a_vit": lambda: (
+        nn.Sequential(vision.VisionTransformer(**torch_vit, num_classes=8), nn.ReLU(), nn.Linear(8, 3)),
+        pictures(),
+        {},
+    ),
     "multihead": lambda: (Encoder(), texts(), WORDS | sequence),
     "bahdanau": lambda: (Bahdanau(), texts(), sequence | {"attention": "attention"}),
     "gate": lambda: (Gate(), pictures(), {"attention": "gate", "regions": ImageGrid((4, 4))}),
 }
-TAPS = {"vilt": DropoutTap, "torchvision_vit": MultiheadTap, "multihead": MultiheadTap}
+TAPS = {"vilt": DropoutTap, **dict.fromkeys(("torchvision_vit", "head_around_a_vit", "multihead"), MultiheadTap)}
 TAPS |= {"timm_vit": DropoutTap, "timm_vit_without_class_token": DropoutTap, "bahdanau": OutputTap, "gate": OutputTap}
 every = pytest.mark.parametrize("name", ZOO)
 
@@ -148,8 +153,9 @@ def made(name: str):
     """(the module in evaluation mode, a batch, the options of attach)."""
     with seeded(0):
         module, batch, options = ZOO[name]()
-        if isinstance(module, vision.VisionTransformer):
-            nn.init.normal_(module.heads.head.weight)  # zero, as it comes
+        for each in module.modules():
+            if isinstance(each, vision.VisionTransformer):
+                nn.init.normal_(each.heads.head.weight)  # zero, as it comes
     return module.eval(), batch, options
 
 

@@ -213,12 +213,16 @@ def patches(module: nn.Module, config: Any | None) -> tuple[tuple[int, int] | No
 
     `cls` is the first position, `mean` all of them: networks that average their patches have no other.
     """
-    side = getattr(getattr(module, "patch_embed", None), "grid_size", None)
-    if side is not None:  # timm
-        marked = getattr(module, "global_pool", "token") == "token" and getattr(module, "num_prefix_tokens", 0) > 0
-        return tuple(side), "cls" if marked else "mean"
-    source = config if config is not None and not hasattr(config, "vocab_size") else module
-    size, patch = getattr(source, "image_size", None), getattr(source, "patch_size", None)
-    if isinstance(size, int) and isinstance(patch, int):  # transformers, torchvision
-        return (size // patch,) * 2, "cls"
+    if config is not None and not hasattr(config, "vocab_size"):
+        module = config
+    for each in module.modules() if isinstance(module, nn.Module) else [module]:  # a user's head may stand around it
+        side = getattr(getattr(each, "patch_embed", None), "grid_size", None)
+        if side is not None:  # timm
+            marked = getattr(each, "global_pool", "token") == "token" and getattr(each, "num_prefix_tokens", 0) > 0
+            return tuple(side), "cls" if marked else "mean"
+        if hasattr(each, "grid_size") and hasattr(each, "class_embedding"):  # open_clip
+            return tuple(each.grid_size), "mean" if getattr(each, "pool_type", "tok") == "avg" else "cls"
+        size, patch = getattr(each, "image_size", None), getattr(each, "patch_size", None)
+        if isinstance(size, int) and isinstance(patch, int):  # transformers, torchvision
+            return (size // patch,) * 2, "cls"
     return None, "cls"
