@@ -27,6 +27,7 @@ VALUES = [
     *[("training", {"epochs": 1}, None, *how) for how in (("nonsense", 1, 1), ("cpu", 1, 0), ("cpu", 1, -1))],
     *[("makers", 0, {"seed": seed, "name": "lstm"}, {}, {}, {}) for seed in ("2", None)],
     *[("regions", (TOKENS | {"words": words}, {"hidden_id": 0}), FLOATS, "abc", 1) for words in (MAP, IDS[:, None])],
+    ("regions", ({"image": torch.ones(3, 1, 4, 4)}, {"grid": (2, 2), "fill": (float("nan"),)}), FLOATS, "abc", 2),
     ("regions", (TOKENS, {"hidden_id": 0}), {"ids": IDS, "label": torch.full((3,), torch.inf)}, "abc", 2),
     ("regions", ({"image": torch.ones(3, 1, 4, 4).byte()}, {"grid": (2, 2)}), FLOATS, "abc", 2),
 ]

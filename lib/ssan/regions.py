@@ -108,8 +108,9 @@ class ImageGrid(Regions):
     fill: str | tuple[float, ...] = "mean"
 
     def __post_init__(self) -> None:
-        if isinstance(self.fill, str) and self.fill not in ("mean", "zero", "blur"):
-            raise ValueError(f"unknown fill {self.fill!r}: expected 'mean', 'zero', 'blur' or one number per channel")
+        words = ("mean", "zero", "blur")
+        if self.fill not in words and (isinstance(self.fill, str) or not torch.tensor(self.fill).isfinite().all()):
+            raise ValueError(f"unknown fill {self.fill!r}: expected {', '.join(words)} or a finite number per channel")
         if len(self.grid) != 2 or min(self.grid) < 1:
             raise ValueError(f"grid must be (rows, columns), both at least 1, got {self.grid}")
 
