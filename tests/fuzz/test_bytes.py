@@ -43,7 +43,7 @@ def spoiled(rng, blob):
         turned = bytes([blob[at] ^ 1 << rng.randrange(8)]) + blob[at + 1 : end] if at < end else b""
         made = [b"", blob[at:end] * 2, rng.choice(PIECES), rng.randbytes(min(8, end - at)), turned, b""]
         # What safetensors begin with says how long it is.
-        head = (8, 8 + int.from_bytes(blob[:8], "little")) if blob[8:9] == b"{" else (0, len(blob))
+        head = (8, min(len(blob), 8 + int.from_bytes(blob[:8], "little"))) if blob[8:9] == b"{" else (0, len(blob))
         if kind > 5 and (tokens := [*TOKEN.finditer(blob, *head)]):
             at, end = rng.choice(tokens).span()
             blob = blob[:at] + (piece := rng.choice(PIECES)) + blob[end:]
