@@ -28,6 +28,12 @@ VALUES = [
     *[("makers", 0, {"seed": seed, "name": "lstm"}, {}, {}, {}) for seed in ("2", None)],
     *[("regions", (TOKENS | {"words": words}, {"hidden_id": 0}), FLOATS, "abc", 1) for words in (MAP, IDS[:, None])],
     ("regions", ({"image": torch.ones(3, 1, 4, 4)}, {"grid": (2, 2), "fill": (float("nan"),)}), FLOATS, "abc", 2),
+    ("regions", (TOKENS, {"hidden_id": 0}), {"ids": IDS, "label": EXISTS[:, :0].long()}, "abc", 0),
+    ("regions", ({"image": torch.ones(3, 4, 4)}, {"grid": (2, 2)}), FLOATS, "abc", 0),
+    ("regions", ({"features": MAP[..., None]}, {"grid": {}}), FLOATS, "abc", 1),
+    ("masks", 2, ("pairs", {}), 4, None, (2, 2), {"example_id": 0, "width": None}, (MAP, MAP), IDS, IDS),
+    *[("searched", "insertion_deletion", *SEARCH, (1, 0, n, None, None), "cpu") for n in (2**63, 2**64)],
+    ("loss", "coral", None, MAP[:, :0], MAP[:, :0], None),
     ("regions", (TOKENS, {"hidden_id": 0}), {"ids": IDS, "label": torch.full((3,), torch.inf)}, "abc", 2),
     ("regions", ({"image": torch.ones(3, 1, 4, 4).byte()}, {"grid": (2, 2)}), FLOATS, "abc", 2),
 ]

@@ -51,8 +51,10 @@ class Batch:
         for name, value in self._tensors().items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"Batch.{name} must be a tensor, got {type(value).__name__}")
-            if value.shape[:1] != self.ids.shape[:1] or not value.dim():
-                raise ValueError(f"Batch.{name} has shape {tuple(value.shape)}, but ids has {tuple(self.ids.shape)}")
+            dim = {"tokens": 2, "words": 2, "boxes": 3, "features": 3, "image": 4}.get(name, 1)
+            if value.dim() != dim or value.shape[:1] != self.ids.shape[:1]:
+                given = f"{tuple(value.shape)}, ids has {tuple(self.ids.shape)}"
+                raise ValueError(f"Batch.{name} must have {dim} axes and a row for every id; it has shape {given}")
             floats = name in ("image", "boxes", "features")
             if not value.is_floating_point() if floats else value.dtype != torch.int64:
                 raise ValueError(f"Batch.{name} must be {'floating point' if floats else 'int64'}, got {value.dtype}")

@@ -104,7 +104,7 @@ def test_maps_padded_further_than_the_sentences_and_weight_on_padding():
         (torch.ones(4, 12), {}, r"expected \(5, 12\)"),
         (-torch.ones(5, 12), {}, "non-negative"),
         (torch.full((5, 12), torch.nan), {}, "attention holds NaN"),
-        (torch.ones(5, 12), {"steps": 0}, "steps must be at least 1"),
+        (torch.ones(5, 12), {"steps": 0}, "steps must be a whole number of at least 1"),
         (torch.ones(5, 12), {"score": "accuracy"}, "unknown score"),
     ],
 )

@@ -25,7 +25,7 @@ def coral(attention: Tensor, target: Tensor, exists: Tensor | None = None) -> Te
         (B,), the same value B times.
     """
     attention, target = masked(exists, attention, target)
-    n = attention.shape[-1] if exists is None else exists.any(0).sum().clamp(min=1)
+    n = max(1, attention.shape[-1]) if exists is None else exists.any(0).sum().clamp(min=1)
     gap = _covariance(attention) - _covariance(target)
     return (gap.square().sum() / (4 * n**2)).expand(len(attention))
 

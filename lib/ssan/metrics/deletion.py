@@ -13,6 +13,7 @@ from ssan.metrics.checks import precise
 from ssan.metrics.variants import fitting, places, variant_scores
 from ssan.regions import Regions
 from ssan.samplers import Sampler
+from ssan.samplers.base import whole
 from ssan.task import Batch
 
 
@@ -97,8 +98,8 @@ def insertion_deletion(
     Raises:
         ValueError: as `leave_one_out`, if `attention` does not fit the regions, or `steps` is below 1.
     """
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps must be at least 1, or None for one region at a time, got {steps}")
+    if steps is not None:
+        whole("steps", steps, 1)
     n = regions.count(batch)
     attention = fitting(attention, batch, regions)
     exists = regions.exists(batch, attention.shape[1])

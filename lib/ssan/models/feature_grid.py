@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ssan.regions import Regions
+from ssan.samplers.base import pair
 from ssan.task import Batch
 
 
@@ -31,6 +32,7 @@ class FeatureGrid(Regions):
     def __post_init__(self) -> None:
         if self.fill not in ("zero", "mean"):
             raise ValueError(f"unknown fill {self.fill!r}: expected 'zero' or 'mean'")
+        pair("grid", tuple(self.grid))
 
     def count(self, batch: Batch) -> Tensor:
         """(B,) int64: rows x columns for every example."""

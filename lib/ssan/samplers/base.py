@@ -26,7 +26,10 @@ def pair(name: str, value, at_least: int = 1) -> None:
 
 
 def _integers(name: str, value, device: torch.device | None = None) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, device=device)
+    try:
+        tensor = value if isinstance(value, Tensor) else torch.as_tensor(value, device=device)
+    except (OverflowError, RuntimeError) as error:
+        raise ValueError(f"{name} must be an int, a list of ints or an integer tensor, got {value!r}") from error
     if tensor.dim() > 1 or (tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.bool)):
         shape = tuple(tensor.shape)
         raise ValueError(f"{name} must be an int, a list of ints or an integer tensor (M,), got {tensor.dtype} {shape}")

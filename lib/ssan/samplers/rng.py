@@ -22,12 +22,7 @@ UNIFORM_BITS = 24
 
 
 def check_seed(seed: int) -> int:
-    """`seed` as a Python int.
-
-    Raises:
-        TypeError: if it is not an integer.
-        ValueError: if it does not fit into 64 signed bits.
-    """
+    """`seed` as a Python int; a TypeError if it is no integer, a ValueError if it does not fit into 64 signed bits."""
     number = operator.index(seed)
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"seed must fit into 64 signed bits, got {seed}")
