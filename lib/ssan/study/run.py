@@ -16,8 +16,9 @@ import functools
 import multiprocessing
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -76,6 +77,15 @@ def _end_with(study: Connection) -> None:
     threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
+@contextmanager
+def _closed_on_errors(end: Connection) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        end.close()
+        raise
+
+
 def _folder(study: Plan, profile: str, runs: Path) -> Path:
     return runs / profile / f"{study.settings.task}-{config_hash(study.settings)}"
 
@@ -114,7 +124,7 @@ def run(
     with (
         tqdm(total=total, unit="row", disable=not show_progress) as bar,
         ProcessPoolExecutor(workers, spawn, _end_with, (workers_end,)) as pool,
-        our_end,  # closed first, when the study is through, fails or is interrupted
+        _closed_on_errors(our_end),  # else leaving the pool would wait for seeds that are running
     ):
         jobs = {
             pool.submit(run_seed, study, seed, profile, runs): (task, seed)
