@@ -12,6 +12,7 @@ FLOATS, TOKENS = {"ids": IDS, "label": IDS}, {"tokens": EXISTS.long(), "words": 
 SCORES, BOXES = {"score": "logit", "perturbations_per_eval": None}, (torch.zeros(3, 2, 2), torch.ones(3, 2, 2))
 SEARCH = ((0, MAP[:, :3], MAP), ("singles", {}), TokenRegions(), "best", SCORES)
 pytestmark = pytest.mark.filterwarnings("ignore")
+PAINTED = (torch.ones(3, 1, 4, 4), torch.ones(3, 1, 1, 1))
 # The function, and what it is called with.
 VALUES = [
     ("searched", "comprehensiveness", *SEARCH, (0, 0, 0.2, MAP, None), "cpu"),
@@ -31,6 +32,10 @@ VALUES = [
     ("regions", (TOKENS, {"hidden_id": 0}), {"ids": IDS, "label": EXISTS[:, :0].long()}, "abc", 0),
     ("regions", ({"image": torch.ones(3, 4, 4)}, {"grid": (2, 2)}), FLOATS, "abc", 0),
     ("regions", ({"features": MAP[..., None]}, {"grid": {}}), FLOATS, "abc", 1),
+    *[
+        ("masks", 0, ("random", {"n_masks": 1}), 4, 0, grid, {"example_id": 0, "width": None}, PAINTED, IDS, IDS)
+        for grid in ((0, 3), (), {}, b"x")
+    ],
     ("masks", 2, ("pairs", {}), 4, None, (2, 2), {"example_id": 0, "width": None}, (MAP, MAP), IDS, IDS),
     *[("searched", "insertion_deletion", *SEARCH, (1, 0, n, None, None), "cpu") for n in (2**63, 2**64)],
     ("loss", "coral", None, MAP[:, :0], MAP[:, :0], None),

@@ -15,6 +15,7 @@ from torch import Tensor
 from ssan import regions
 from ssan.regions import enlarge, paint
 from ssan.samplers import RandomMasks, Rise, Sampler, rng
+from ssan.samplers.base import pair
 
 # Smooth masks that the plain path holds at a time.
 BLOCK = 128
@@ -123,6 +124,7 @@ def _check(image, fill, rows, indices, example_id, sampler, grid) -> None:
             f"expected rows (N,), indices (N,) and example_id ({image.shape[0]},), got {tuple(rows.shape)}, "
             f"{tuple(indices.shape)} and {tuple(example_id.shape)}"
         )
+    pair("grid", tuple(grid))
     if not isinstance(sampler, Rise) and (image.shape[2] % grid[0] or image.shape[3] % grid[1]):
         raise ValueError(f"a grid of {grid[0]}x{grid[1]} cells does not divide images {tuple(image.shape[2:])}")
     # One question to the device for a whole chunk.
