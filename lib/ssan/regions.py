@@ -87,7 +87,7 @@ class TokenRegions(Regions):
     def hide(self, batch: Batch, masks: Tensor) -> Batch:
         """`batch` with the tokens hidden where `masks` (B, T) is False; padding stays what it is."""
         masks = F.pad(masks, (0, batch.tokens.shape[1] - masks.shape[1]), value=True)
-        exists = torch.arange(masks.shape[1], device=masks.device) < batch.lengths[:, None]
+        exists = self.exists(batch, masks.shape[1])
         return batch.replace(tokens=torch.where(masks | ~exists, batch.tokens, self.hidden_id))
 
 

@@ -213,9 +213,8 @@ def patches(module: nn.Module, config: Any | None) -> tuple[tuple[int, int] | No
 
     `cls` is the first position, `mean` all of them: networks that average their patches have no other.
     """
-    if config is not None and not hasattr(config, "vocab_size"):
-        module = config
-    for each in module.modules() if isinstance(module, nn.Module) else [module]:  # a user's head may stand around it
+    said = config is not None and not hasattr(config, "vocab_size")
+    for each in [config] if said else module.modules():  # a user's head may stand around it
         side = getattr(getattr(each, "patch_embed", None), "grid_size", None)
         if side is not None:  # timm
             marked = getattr(each, "global_pool", "token") == "token" and getattr(each, "num_prefix_tokens", 0) > 0

@@ -81,8 +81,8 @@ class ReleasedTokens(TokenRegions):
         """`batch` with tokens hidden where `masks` (B, T) is False, `length` tokens wide."""
         tokens = super().hide(batch, masks).tokens
         tokens = F.pad(tokens, (0, self.length - tokens.shape[1]), value=self.pad_id)
-        padding = torch.arange(self.length, device=tokens.device) >= batch.lengths[:, None]
-        return batch.replace(tokens=tokens.masked_fill(padding & ~masks.all(1, keepdim=True), self.hidden_id))
+        padding, masked = ~self.exists(batch, self.length), ~masks.all(1, keepdim=True)
+        return batch.replace(tokens=tokens.masked_fill(padding & masked, self.hidden_id))
 
 
 class SelfAttentiveLSTM(AttentionModel):
