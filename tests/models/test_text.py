@@ -150,6 +150,11 @@ def test_the_released_search_index_by_index():
     assert not torch.equal(plain.index, ours.index)
 
 
+def test_hiding_padding_needs_a_length():
+    with pytest.raises(ValueError, match="hides_padding=True needs fixed_length"):
+        made(TextConfig(hides_padding=True))
+
+
 def test_as_released_padding_is_read_and_attended_to_and_hops_are_summed():
     model, batch = made(released()), random_sentences(6, seed=3)
     output = model(batch)

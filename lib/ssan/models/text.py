@@ -101,7 +101,7 @@ class SelfAttentiveLSTM(AttentionModel):
         pad_id: the id written behind short sentences when `config.fixed_length` asks for more than the batch has.
 
     Raises:
-        ValueError: if `vectors` does not have shape (V, embedding_dim).
+        ValueError: if `vectors` does not have shape (V, embedding_dim), or `hides_padding` has no `fixed_length`.
     """
 
     def __init__(
@@ -110,6 +110,8 @@ class SelfAttentiveLSTM(AttentionModel):
         super().__init__()
         self.config, self.pad_id = config, pad_id
         self.hop_reduction, self.padding_attends = config.hop_reduction, config.padding_attends
+        if config.hides_padding and config.fixed_length is None:
+            raise ValueError("hides_padding=True needs fixed_length: up to where masked variants are padded")
         if config.hides_padding:
             self.regions = ReleasedTokens(length=config.fixed_length, pad_id=pad_id)
         width = 2 * config.hidden
