@@ -23,6 +23,7 @@ from ssan.regions import ImageGrid, Regions
 from ssan.runtime import seeded
 from ssan.samplers import RandomMasks, Rise, Singles
 from ssan.search import find_surrogates
+from ssan.study.maps import least_squares
 from ssan.task import Batch
 from tests.benchmarks.resnet import ResNet
 from tests.benchmarks.timing import QUICK, REPETITIONS, ROOT, cost, faster, fastest, record, seconds, summary
@@ -143,16 +144,6 @@ def test_ablation_of_cells():
 
     theirs = captum(16)[:, 0, :: SIDE // GRID[0], :: SIDE // GRID[1]].flatten(1)
     against_ablation("64 grid cells ablated, FeatureAblation", model, batch, CELLS, captum, theirs)
-
-
-def least_squares(model: LinearModel, dataloader, **_) -> dict:
-    """Weighted linear regression: captum's own needs scikit-learn, which this package does not."""
-    inputs, outputs, weights = (torch.cat(parts) for parts in zip(*dataloader, strict=True))
-    root = weights.sqrt().double()[:, None]
-    design = torch.cat([inputs.double(), torch.ones(len(inputs), 1).double()], 1)
-    solution = torch.linalg.lstsq(root * design, root * outputs.double().view(-1, 1), driver="gelsd").solution.float()
-    model._construct_model_params(norm_type=None, weight_values=solution[:-1].T, bias_value=solution[-1])
-    return {}
 
 
 class OurMasks(KernelShap):

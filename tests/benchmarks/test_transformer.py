@@ -12,7 +12,7 @@ from captum.attr import FeatureAblation, KernelShap
 import ssan
 from ssan.metrics import variant_scores
 from ssan.runtime import seeded
-from tests.benchmarks.test_images import least_squares
+from ssan.study.maps import least_squares
 from tests.benchmarks.timing import QUICK, cost, faster, fastest
 from tests.models.test_attach import texts
 

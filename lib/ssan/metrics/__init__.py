@@ -23,10 +23,10 @@ from ssan.metrics.deletion import InsertionDeletion, insertion_deletion
 from ssan.metrics.entropy import entropy
 from ssan.metrics.eraser import comprehensiveness, sufficiency, top_1
 from ssan.metrics.faithfulness import faithfulness, leave_one_out
-from ssan.metrics.rank import rank_correlation
+from ssan.metrics.rank import partial_rank_correlation, rank_correlation
 from ssan.metrics.variants import replay, variant_scores
 
 __all__ = ["box_distribution", "box_map", "mass_in_box", "pointing"]
 __all__ += ["comprehensiveness", "sufficiency", "top_1"]
 __all__ += ["InsertionDeletion", "faithfulness", "insertion_deletion", "leave_one_out", "replay", "variant_scores"]
-__all__ += ["entropy", "rank_correlation"]
+__all__ += ["entropy", "partial_rank_correlation", "rank_correlation"]

@@ -34,6 +34,19 @@ def rank_correlation(a: Tensor, b: Tensor, exists: Tensor | None = None) -> Tens
     return torch.where(norm > 0, correlation.clamp(-1, 1), torch.nan)
 
 
+def partial_rank_correlation(a: Tensor, b: Tensor, given: Tensor, exists: Tensor | None = None) -> Tensor:
+    """Spearman's correlation of two maps with a third partialled out: what they share beyond what `given` explains.
+
+    `(r_ab - r_ag r_bg) / sqrt((1 - r_ag^2) (1 - r_bg^2))`, each r a `rank_correlation`. Where `given` is the position
+    of a word, an order that both maps owe to it counts for nothing. NaN where a correlation is, or where one map has
+    just the order of `given`, or its reverse. Arguments, range and errors as there. Source: Yule 1907, on ranks.
+    """
+    ab, ag, bg = (rank_correlation(*pair, exists) for pair in ((a, b), (a, given), (b, given)))
+    left = (1 - ag.square()) * (1 - bg.square())
+    partial = (ab - ag * bg) / left.clamp(min=1e-12).sqrt()
+    return torch.where(left > 1e-9, partial.clamp(-1, 1), torch.nan)
+
+
 def _centred_ranks(name: str, values: Tensor, exists: Tensor) -> Tensor:
     values = precise(values).masked_fill(~exists, 0)
     check_finite(**{name: values})

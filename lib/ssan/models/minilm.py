@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from ssan.attention import evaluating
 from ssan.models.attach import AttachedModel, batch_inputs
+from ssan.models.taps import attend
 from ssan.regions import Regions
 from ssan.runtime import seeded
 from ssan.task import Batch, Split, Task
@@ -40,6 +43,7 @@ class FrozenBelow(AttachedModel):
         super().__init__(module, layer=-1, heads="mean", query="cls", regions=regions, **unset)
         self.frozen = frozen
         self.below = [module.bert.embeddings, *layers[:frozen]] if frozen else []
+        self._states: dict[bytes, Tensor] | None = None
         for part in self.below:
             part.requires_grad_(False)
         self.trained = {name for name, value in module.named_parameters() if value.requires_grad}
@@ -61,18 +65,61 @@ class FrozenBelow(AttachedModel):
         frozen = {name: value for name, value in self.module.state_dict().items() if name not in self.trained}
         return super().load_state_dict(frozen | dict(state), *args, **kwargs)
 
-    def _call(self, batch: Batch):
-        if batch.features is None:
-            return super()._call(batch)
-        states = self._layers(slice(self.frozen, None), batch.features[:, : batch.tokens.shape[1]], batch)
-        return self.module.classifier(self.module.dropout(self.module.bert.pooler(states)))
+    @contextmanager
+    def remembering(self, states: dict[bytes, Tensor]) -> Iterator[None]:
+        """Inside, what the frozen layers make of a sentence is looked up in `states`, and put there where it is new.
 
-    def _layers(self, part: slice, states: Tensor, batch: Batch) -> Tensor:
-        """`states` (B, T, width) through some of the layers, with the mask of padding that the module makes."""
+        For nets with the same frozen layers that read the same sentences, masked ones too, and train nothing there.
+        """
+        self._states = states if self.frozen else None
+        try:
+            yield
+        finally:
+            self._states = None
+
+    def _looked_up(self, batch: Batch) -> Tensor:
+        """(B, T, width): the states after the frozen layers; those not seen before are computed."""
+        keys = [row.numpy().tobytes() for row in torch.cat([batch.lengths[:, None], batch.tokens], 1).cpu()]
+        new = [row for row, key in enumerate(keys) if key not in self._states]
+        if new:
+            made = self._below(batch.select(torch.tensor(new, device=batch.device)))
+            self._states.update((keys[row], state) for row, state in zip(new, made, strict=True))
+        return torch.stack([self._states[key] for key in keys])
+
+    def _below(self, batch: Batch) -> Tensor:
+        made = self.module.bert.embeddings(batch_inputs(self.config, batch)["input_ids"])
+        return self._layers(slice(self.frozen), made, batch)
+
+    def _call(self, batch: Batch):
+        states = batch.features
+        if states is None:
+            states = self._below(batch) if self._states is None else self._looked_up(batch)
+        states = self._layers(slice(self.frozen, -1), states[:, : batch.tokens.shape[1]], batch)
+        return self.module.classifier(self.module.dropout(self.module.bert.pooler(self._last(states, batch))))
+
+    def _last(self, states: Tensor, batch: Batch) -> Tensor:
+        """(B, 1, width): what the last layer makes of the first position, all that the answer is read from."""
+        layer = self.module.bert.encoder.layer[-1]
+        own, mask = layer.attention.self, self._mask(states, batch)
+
+        def heads(linear: nn.Module, of: Tensor) -> Tensor:
+            return linear(of).unflatten(-1, (own.num_attention_heads, -1)).transpose(1, 2)
+
+        asked = heads(own.query, states[:, :1]), heads(own.key, states), heads(own.value, states)
+        options = {"dropout": own.dropout.p if own.training else 0.0, "scaling": own.scaling, "is_causal": False}
+        seen, _ = attend(own, *asked, None if mask is None else mask[:, :, :1], **options)
+        return layer.feed_forward_chunk(layer.attention.output(seen.flatten(2), states[:, :1]))
+
+    def _mask(self, states: Tensor, batch: Batch) -> Tensor | None:
+        """The mask of padding that the module makes."""
         from transformers.masking_utils import create_bidirectional_mask
 
         real = batch_inputs(self.config, batch)["attention_mask"]
-        mask = create_bidirectional_mask(config=self.config, inputs_embeds=states, attention_mask=real)
+        return create_bidirectional_mask(config=self.config, inputs_embeds=states, attention_mask=real)
+
+    def _layers(self, part: slice, states: Tensor, batch: Batch) -> Tensor:
+        """`states` (B, T, width) through some of the layers."""
+        mask = self._mask(states, batch)
         for layer in self.module.bert.encoder.layer[part]:
             states = layer(states, mask)
         return states
@@ -92,8 +139,7 @@ class FrozenBelow(AttachedModel):
         with evaluating([self]):
             for rows in torch.argsort(split.lengths, stable=True).split(64):  # of like length
                 batch = split.select(rows).to(weight.device)
-                made = self.module.bert.embeddings(batch_inputs(self.config, batch)["input_ids"])
-                states[rows, : made.shape[1]] = self._layers(slice(self.frozen), made, batch).to(split.device)
+                states[rows, : batch.tokens.shape[1]] = self._below(batch).to(split.device)
         return split.replace(features=states)
 
 

@@ -25,12 +25,14 @@ class Tap:
     Attributes:
         weights: of the forward pass that is watched, None while none is.
         chosen: the module whose weights are kept, None until `settle`.
+        instead: weights -> weights that take their place, where `transformers` asks for them; None leaves them.
     """
 
     def __init__(self, layer: int, what: str) -> None:
         self.layer, self.what = layer, what
         self.weights: list[Tensor] | None = None
         self.chosen: nn.Module | None = None
+        self.instead: Callable[[Tensor], Tensor] | None = None
         self._called: list[nn.Module] = []
         self._undo: list[Callable[[], object]] = []
 
@@ -106,6 +108,8 @@ def attend(module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attenti
         lowest = torch.finfo(scores.dtype).min
         scores = scores.masked_fill(~attention_mask, lowest) if hidden else scores + attention_mask
     weights = scores.softmax(-1, dtype=torch.float32)
+    if tap.instead is not None:
+        weights = tap.instead(weights)
     tap.keep(weights)
     dropped = nn.functional.dropout(weights.to(value.dtype), options.get("dropout", 0.0))
     return (dropped @ value).transpose(1, 2).contiguous(), weights

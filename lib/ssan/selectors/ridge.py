@@ -67,14 +67,18 @@ class Ridge:
         """(B, W): the coefficients."""
         mean, mean_score = self._hidden / self._n, self._score / self._n
         right = self._hidden_score - self._n * mean * mean_score
-        eye = self.strength * torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
         first, counts = self._runs()
         values = []
         for row, part in zip(first, right.split(counts), strict=True):
             covariance = self._gram[row] - self._n[row] * mean[row, :, None] * mean[row]
-            values.append(torch.linalg.solve(covariance + eye, part.T).T)
+            values.append(self._solve(covariance, part))
         # Hiding lowers the score where a region matters, hence the sign.
         return -torch.cat(values).masked_fill(~self._clean.exists, 0)
+
+    def _solve(self, covariance: Tensor, right: Tensor) -> Tensor:
+        """(K, W): coefficients for K right sides (K, W) of one covariance (W, W); what other regressions replace."""
+        eye = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
+        return torch.linalg.solve(covariance + self.strength * eye, right.T).T
 
     def _runs(self) -> tuple[list[int], list[int]]:
         """First row and number of rows of every run of examples with the same masks: one matrix serves them all.

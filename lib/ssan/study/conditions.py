@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ssan.samplers import Sampler
 
-GIVES = ("surrogate", "attention", "product", "random_variant", "uniform", "oracle")
-CHANGES = ("shuffled", "inverted")
+GIVES = ("surrogate", "attention", "gradient", "product", "random_variant", "uniform", "centre", "oracle")
+CHANGES = ("shuffled", "inverted", "aligned", "average")
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,8 @@ class Round:
 
     Attributes:
         gives: `surrogate` (what the selector makes of the variants), `attention` (their mean attention on the clean
-            input), `product` of the two, `random_variant` (the attention on a variant drawn at random), or what asks no
-            teacher: `uniform`, `oracle` (the true boxes).
+            input), `gradient` (attention times gradient), `product` of the first two, `random_variant` (the
+            attention on a variant drawn at random), or what asks no teacher: `uniform`, `oracle` (the true boxes).
         temperature: sharpens (below 1) or flattens (above 1) the map.
     """
 
@@ -70,14 +71,15 @@ class Condition:
         name: what rows and figures call it.
         target: how its attention is supervised, or None.
         starts: from which weights it may be trained: `scratch`, `continued` (from the baseline's weights).
-        role: `baseline`, `method`, `control` or `ceiling`.
-        tags: where it is run: `text`, `image`, `shapes` (of all image tasks on that one); `default`: in the smoke and
-            default profiles too.
+        role: `baseline`, `method`, `control`, `ceiling`, or `map` (a net that is already there, judged by another map).
+        tags: where it is run: `text`, `image`; `default`: in the smoke and default profiles too.
         longer: train for as many epochs as baseline and retraining together.
         augment: hide regions of training inputs at random, with the masks of the search.
         ensemble: average the predictions of this many baselines; nothing else is trained.
         loss, weight, schedule: of the attention loss; None takes the study's.
         entropy_penalty: sharpens attention without any target, see `TrainConfig`.
+        objective: what is added to the loss instead of targets, see `ssan.study.rivals`.
+        shows: a map that is judged in the place of the net's attention, see `ssan.study.maps`.
     """
 
     name: str
@@ -92,6 +94,8 @@ class Condition:
     weight: float | None = None
     schedule: Callable[[float], float] | None = None
     entropy_penalty: float = 0.0
+    objective: str | None = None
+    shows: str | None = None
 
 
 _BOTH, _TEXT, _IMAGE = ("text", "image"), ("text",), ("image",)
@@ -101,9 +105,10 @@ _RIDGE_ROUNDS = (_SHARP, Round("product"))
 _IMPORTANCE = {"selector": "importance", "score": "probability"}
 
 
-def _masked(*rounds: Round) -> dict:
+def _masked(*rounds: Round, change: str | None = None) -> dict:
     """Everyone, teachers, students and the net itself, trains on masked inputs; plain ridge targets in every round."""
-    return {"target": Target(rounds, "ridge", teachers=3, augmented=True), "starts": _SCRATCH, "augment": True}
+    target = Target(rounds, "ridge", teachers=3, augmented=True, change=change)
+    return {"target": target, "starts": _SCRATCH, "augment": True}
 
 
 # Training as such: from scratch, unsupervised, for the usual number of epochs.
@@ -114,32 +119,33 @@ CONDITIONS: dict[str, Condition] = {
     condition.name: condition
     for condition in (
         PLAIN,
-        Condition("baseline_longer", tags=_BOTH + _DEFAULT, longer=True),
+        Condition("baseline_longer", tags=_TEXT + _DEFAULT, longer=True),
         Condition("supervised_best", Target(), role="method", tags=_BOTH + _DEFAULT),
         Condition("supervised_importance", Target(**_IMPORTANCE), role="method", tags=_TEXT + _DEFAULT),
-        Condition("supervised_ridge", Target(_RIDGE_ROUNDS, "ridge"), _SCRATCH, "method", _IMAGE + _DEFAULT),
+        Condition("supervised_ridge", Target(_RIDGE_ROUNDS, "ridge"), _SCRATCH, "method"),
         Condition("supervised_ridge_3", Target(_RIDGE_ROUNDS, "ridge", teachers=3), _SCRATCH, "method", _IMAGE),
         Condition("supervised_masked_3", role="method", tags=_IMAGE, **_masked(_SHARP, _SHARP)),
-        Condition("supervised_masked_3x3", role="method", tags=("shapes",), **_masked(_SHARP, _SHARP, _SHARP)),
-        Condition("self", Target((_LOOK,)), tags=_BOTH + _DEFAULT),
+        Condition("self", Target((_LOOK,)), tags=_TEXT + _DEFAULT),
         Condition("self_3", Target((_LOOK,), teachers=3), _SCRATCH, tags=_IMAGE),
-        Condition("self_3_twice", Target((_LOOK, _LOOK), teachers=3), _SCRATCH, tags=_IMAGE),
-        Condition("masked_self_3", tags=("shapes",), **_masked(_LOOK)),
         Condition("masked_self_3_twice", tags=_IMAGE, **_masked(_LOOK, _LOOK)),
+        Condition("aligned_self", tags=_IMAGE, **_masked(_LOOK, _LOOK, change="aligned")),
         Condition("shuffled", Target(**_IMPORTANCE, change="shuffled"), tags=_TEXT + _DEFAULT),
-        Condition("shuffled_ridge", Target((_SHARP,), "ridge", change="shuffled"), _SCRATCH, tags=_IMAGE + _DEFAULT),
-        Condition("random_variant", Target((Round("random_variant"),)), tags=_BOTH),
-        Condition("uniform", Target((Round("uniform"),)), tags=_BOTH),
+        Condition("shuffled_ridge", Target((_SHARP,), "ridge", change="shuffled"), _SCRATCH, tags=_IMAGE),
+        Condition("random_variant", Target((Round("random_variant"),)), tags=_TEXT),
+        Condition("uniform", Target((Round("uniform"),)), tags=_TEXT),
         Condition("inverted", Target(**_IMPORTANCE, change="inverted"), tags=_TEXT),
-        Condition("inverted_ridge", Target((_SHARP,), "ridge", change="inverted"), _SCRATCH, tags=_IMAGE),
-        Condition("sharper", tags=_BOTH, entropy_penalty=0.1),
+        Condition("sharper", tags=_TEXT, entropy_penalty=0.1),
         AUGMENTED,
         Condition("ensemble_3", None, _SCRATCH, tags=_IMAGE, ensemble=3),
-        Condition("ensemble_7", None, _SCRATCH, tags=("shapes",), ensemble=7),
         Condition("oracle", Target((Round("oracle"),)), _SCRATCH, "ceiling", _IMAGE + _DEFAULT),
-        Condition("masked_oracle", Target((Round("oracle"),)), _SCRATCH, "ceiling", ("shapes",), augment=True),
     )
 }
+
+
+def shown(name: str | Condition, maps: str) -> Condition:
+    """The net of a condition, judged by another map than its attention: `name:maps`."""
+    of = condition(name)
+    return dataclasses.replace(of, name=f"{of.name}:{maps}", role="map", shows=maps, tags=())
 
 
 def tagged(*tags: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import platform
 import sys
@@ -19,12 +20,15 @@ from ssan.attention import AttentionModel
 from ssan.files import config_hash, read_json, save_model, write_json
 from ssan.models.ensemble import Ensemble
 from ssan.regions import Regions
+from ssan.runtime import pick_device
 from ssan.samplers import Sampler
 from ssan.search import Surrogates, find_surrogates
 from ssan.study.conditions import AUGMENTED, CONDITIONS, PLAIN, Condition, Target, condition, unsupervised
+from ssan.study.maps import MAPS
 from ssan.study.masking import Masking
 from ssan.study.measure import Quality
 from ssan.study.plans import Settings
+from ssan.study.rivals import OBJECTIVES, Together
 from ssan.study.store import Store
 from ssan.study.targets import make_target
 from ssan.task import Batch, Task
@@ -62,6 +66,13 @@ class Experiment:
         return Quality(self.task.test.select(rows), self.regions)
 
     @cached_property
+    def baseline_drop(self) -> Tensor | None:
+        """(B, R): what each word costs the first baseline when it is left out; None for images."""
+        if self.quality.batch.image is not None:
+            return None
+        return self.quality.drop(self.baseline(0), self.device)
+
+    @cached_property
     def masking(self) -> Masking:
         """The task with training inputs masked at random, by the same masks that the search uses."""
         return Masking(self.task, self.settings.sampler)
@@ -91,7 +102,7 @@ class Experiment:
             supervision, condition: the targets, and what it says of them, of epochs and of augmentation.
             start: `scratch`, or `continued` from the baseline.
         """
-        decided_by = dataclasses.replace(condition, name="", role="", starts=(), tags=())
+        decided_by = dataclasses.replace(condition, name="", role="", starts=(), tags=(), shows=None)
         made_from = config_hash(self.hash, name, seed, start, decided_by)
         # Asked for whether or not the net is there already: what it goes on from is a part of its cost.
         origin = self.baseline(0) if start == "continued" else None
@@ -102,6 +113,8 @@ class Experiment:
                 model.load_state_dict(origin.state_dict())
             task = self.masking.task_for(model) if condition.augment else self.task
             config = self.settings.training(condition, seed, start)
+            if condition.objective is not None:
+                model.auxiliary_loss = functools.partial(OBJECTIVES[condition.objective], model, regions=self.regions)
             fitted = fit(model, task, config, supervision, device=self.device)
             save_model(path, model, made_from, seconds=f"{fitted.seconds:.3f}")
 
@@ -130,14 +143,18 @@ class Experiment:
             sampler, regions: other masks, and what they hide; by default the study's and the task's.
         """
         sampler, regions = sampler or self.settings.sampler, regions or self.regions
-        made_from = config_hash(self.hash, name, len(teachers), selector, score, sampler, regions)
+        together = self.settings.together if selector in self.settings.together else (selector,)
 
-        def search() -> tuple[Surrogates, float]:
+        def search() -> tuple[dict[str, Surrogates], float]:
             began = time.perf_counter()
-            options = {"selector": selector, "score": score, "regions": regions, "device": self.device}
-            return find_surrogates(teachers, self.train_batch, sampler, **options), time.perf_counter() - began
+            options = {"selector": Together(together), "score": score, "regions": regions, "device": self.device}
+            result = find_surrogates(teachers, self.train_batch, sampler, **options)
+            return Together.apart(result, together), time.perf_counter() - began
 
-        return self.store.surrogates(f"{selector}-{score}", made_from, search)
+        def hash_of(each: str) -> str:
+            return config_hash(self.hash, name, len(teachers), each, score, sampler, regions)
+
+        return self.store.surrogates(selector, score, {each: hash_of(each) for each in together}, search)
 
     def target(self, target: Target) -> Tensor:
         """(N, R): the targets of a condition, distributions over the regions that exist."""
@@ -156,14 +173,15 @@ class Experiment:
             raise ValueError(f"condition {chosen.name!r} starts from {' or '.join(chosen.starts)}, got {start!r}")
         if chosen.ensemble:
             return Ensemble(self.baseline(k) for k in range(chosen.ensemble))
-        if chosen in (PLAIN, AUGMENTED):
+        called = chosen.name.partition(":")[0]  # baseline:rollout is a map of the baseline's net
+        if called in (PLAIN.name, AUGMENTED.name) and chosen.target is None:
             return self.baseline(0, augmented=chosen.augment)
         supervision = None
         if chosen.target is not None:
             weight = self.settings.weight if start == "scratch" else self.settings.continued_weight
             supervision = self.supervision(self.target(chosen.target), weight, chosen)
         # Cells of several ablations may be the same condition under other names: they are trained once.
-        called = chosen.name if chosen.name in CONDITIONS else "cell"
+        called = called if called in CONDITIONS else "cell"
         return self.net(f"{called}-{start}", self.seed, supervision, chosen, start)
 
     def run(self, name: str | Condition, start: str) -> dict[str, object]:
@@ -172,17 +190,23 @@ class Experiment:
         Returns:
             Accuracies, attention quality on test, quality of the targets on training examples, and what it cost:
             `trainings` (of the usual length) and `searches` that it needed, those it shares with other conditions
-            included, and the `seconds` all of them took when they were made.
+            included, and the `seconds` all of them took when they were made; `forwards`, the passes a map costs.
         """
         chosen = condition(name)
+        others = self.baseline_drop
         self.store.needed.clear()
         net = self.trained(chosen, start)
         cost = self.store.cost()
         cost["trainings"] += chosen.longer and start == "scratch"
-        row: dict[str, object] = self.quality.of_model(net, self.task, self.device)
-        if chosen.target is not None:
+        shown, forwards = None, 1.0
+        if chosen.shows is not None:
+            examples, (make, each) = self.quality.batch.to(pick_device(self.device)), MAPS[chosen.shows]
+            shown = make(self, net.to(examples.device), examples)
+            forwards = float((self.regions.count(examples) + 1).double().mean()) if each is None else float(each)
+        row: dict[str, object] = self.quality.of_model(net, self.task, self.device, shown, others)
+        if chosen.target is not None and shown is None:
             row |= self.quality.of_targets(self.target(chosen.target), self.train_batch)
-        return row | cost
+        return row | {"forwards": forwards} | cost
 
     def row(self, name: str | Condition, start: str, profile: str, **named: object) -> dict[str, object]:
         """`run`, with columns that name the row (`profile`, `named`); read from disk if this row was made before.

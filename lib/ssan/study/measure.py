@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,18 +13,19 @@ from torch import Tensor
 from ssan import metrics
 from ssan.attention import AttentionModel
 from ssan.models import WordRegions
+from ssan.models.minilm import FrozenBelow
 from ssan.regions import Regions
 from ssan.runtime import pick_device
 from ssan.study.conditions import condition
+from ssan.study.maps import early
 from ssan.task import Batch, Task
 from ssan.training import evaluate, fit, predict
 
 if TYPE_CHECKING:
     from ssan.study.experiment import Experiment
 
-# Deletion curves run the model on dozens of variants: on the first examples alone.
+# Deletion curves run the model on dozens of variants, and so does leaving out cells: on the first examples alone.
 MOST_DELETED, DELETION_STEPS = 100, 16
-# What transformers are measured by.
 BY_DROPS, ERASER = ("faithfulness", "top_1"), ("comprehensiveness", "sufficiency")
 
 
@@ -58,32 +60,68 @@ class Quality:
 
     batch: Batch
     regions: Regions
+    # What frozen layers made of sentences, for all nets that share these layers.
+    states: dict[bytes, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def of_model(self, model: AttentionModel, task: Task, device: str = "auto") -> dict[str, float]:
-        """Test and validation accuracy, and the quality of the attention on `batch`.
+    def remembering(self, model: AttentionModel) -> AbstractContextManager:
+        """Inside, frozen layers read no sentence twice."""
+        return model.remembering(self.states) if isinstance(model, FrozenBelow) else nullcontext()
 
-        Beside what `map_quality` says: faithfulness, insertion and deletion about the true class; for images on the
-        first examples alone, since each of them is run on some hundred variants. Of transformers top-1,
-        comprehensiveness and sufficiency instead of the curves.
+    def drop(self, model: AttentionModel, device: str = "auto") -> Tensor:
+        """(B, R): what leaving out each region of the examples costs the true class; on the first ones of images."""
+        device = pick_device(device)
+        with self.remembering(model):
+            return metrics.leave_one_out(model.to(device), self._few.to(device), self.regions)
+
+    @property
+    def _few(self) -> Batch:
+        """Images have so many regions that only the first are measured against the model itself."""
+        return self.batch if self.batch.image is None else self.batch.select(slice(0, MOST_DELETED))
+
+    def of_model(
+        self,
+        model: AttentionModel,
+        task: Task,
+        device: str = "auto",
+        shown: Tensor | None = None,
+        others: Tensor | None = None,
+    ) -> dict[str, float]:
+        """Test and validation accuracy, and the quality of the attention on `batch`, or of the map `shown` (B, R).
+
+        Beside what `map_quality` says: faithfulness, top-1, comprehensiveness, sufficiency, insertion and deletion
+        about the true class. Of text `faithfulness_beyond_position` too; and where `others` (B, R) are the drops of
+        another model, how those of this one, and this map, agree with them in rank.
         """
         device = pick_device(device)
-        splits = [task.test, task.valid]
-        if isinstance(self.regions, WordRegions):  # in batches of like length: half the time
-            splits = [split.select(split.lengths.argsort()) for split in splits]
-        accuracies = (evaluate(model, split, device=device) for split in splits)
-        row = dict(zip(("accuracy", "valid_accuracy"), accuracies, strict=True))
-        _, attention = predict(model, self.batch, device=device)
-        row |= map_quality(attention, self.batch, self.regions)
-        if isinstance(self.regions, WordRegions):
-            given = (model, self.batch.to(device), self.regions)
-            drop, attention = metrics.leave_one_out(*given), attention.to(device)
-            row |= {name: _mean(getattr(metrics, name)(*given, attention, drop=drop)) for name in BY_DROPS}
-            return row | {name: _mean(getattr(metrics, name)(*given, attention)) for name in ERASER}
-        few = slice(None) if self.batch.image is None else slice(0, MOST_DELETED)
-        batch, attention = self.batch.select(few).to(device), attention[few].to(device)
-        row["faithfulness"] = _mean(metrics.faithfulness(model, batch, self.regions))
-        curves = metrics.insertion_deletion(model, batch, self.regions, attention, steps=DELETION_STEPS)
+        with self.remembering(model):
+            splits = [task.test, task.valid]
+            if isinstance(self.regions, WordRegions):  # in batches of like length: half the time
+                splits = [split.select(split.lengths.argsort()) for split in splits]
+            accuracies = (evaluate(model, split, device=device) for split in splits)
+            row = dict(zip(("accuracy", "valid_accuracy"), accuracies, strict=True))
+            attention = predict(model, self.batch, device=device)[1] if shown is None else shown
+            row |= map_quality(attention, self.batch, self.regions)
+            few = self._few.to(device)
+            drop, attention = self.drop(model, device), attention[: len(few)].to(device)
+            given = (model, few, self.regions, attention)
+            row |= {name: _mean(getattr(metrics, name)(*given, drop=drop)) for name in BY_DROPS}
+            row |= {name: _mean(getattr(metrics, name)(*given)) for name in ERASER}
+            if few.image is None:
+                row |= self._beyond_position(attention, drop, few, others)
+            few, attention = few.select(slice(0, MOST_DELETED)), attention[:MOST_DELETED]
+            curves = metrics.insertion_deletion(model, few, self.regions, attention, steps=DELETION_STEPS)
         return row | {"insertion": _mean(curves.insertion), "deletion": _mean(curves.deletion)}
+
+    def _beyond_position(self, attention: Tensor, drop: Tensor, batch: Batch, others: Tensor | None) -> dict:
+        exists = self.regions.exists(batch)
+        attention, drop = attention[:, : exists.shape[1]], drop.masked_fill(~exists, 0)
+        beyond = metrics.partial_rank_correlation(attention, drop, early(batch, self.regions), exists)
+        row = {"faithfulness_beyond_position": _mean(beyond)}
+        if others is not None:
+            others = others.to(drop.device).masked_fill(~exists, 0)
+            row["drops_as_baseline"] = _mean(metrics.rank_correlation(drop, others, exists))
+            row["map_as_baseline_drops"] = _mean(metrics.rank_correlation(attention, others, exists))
+        return row
 
     def of_targets(self, target: Tensor, batch: Batch) -> dict[str, float]:
         """The same of the targets of the training examples `batch`."""

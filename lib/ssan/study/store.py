@@ -34,14 +34,20 @@ class Store:
         self.needed[path] = float(notes_of(path).get("seconds", "nan"))
         return load_model(path, new(), made_from)
 
-    def surrogates(self, name: str, made_from: str, search: Callable[[], tuple[Surrogates, float]]) -> Surrogates:
-        """The result of a search: read if its file is there, else made by `search` (result, seconds) and kept."""
-        path = self.folder / f"surrogates-{name}-{made_from}.safetensors"
-        if not path.exists():
-            result, seconds = search()
-            result.save(path, {"from": made_from, "seconds": round(seconds, 3)})
-        self.needed[path] = float(notes_of(path).get("seconds", "nan"))
-        return Surrogates.load(path, {"from": made_from})
+    def surrogates(
+        self, selector: str, score: str, made_from: dict[str, str], search: Callable[[], tuple[dict, float]]
+    ) -> Surrogates:
+        """What `selector` made in a search: read if its file is there, else made by `search` and kept.
+
+        `search` gives a result for each selector that `made_from` has a hash of, and the seconds all of them took.
+        """
+        paths = {each: self.folder / f"surrogates-{each}-{score}-{made_from[each]}.safetensors" for each in made_from}
+        if not paths[selector].exists():
+            results, seconds = search()
+            for each, path in paths.items():
+                results[each].save(path, {"from": made_from[each], "seconds": round(seconds, 3)})
+        self.needed[paths[selector]] = float(notes_of(paths[selector]).get("seconds", "nan"))
+        return Surrogates.load(paths[selector], {"from": made_from[selector]})
 
     def cost(self) -> dict[str, float]:
         """What was needed since `needed` was cleared: `trainings`, `searches`, and the `seconds` of both."""

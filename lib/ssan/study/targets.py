@@ -16,8 +16,10 @@ from torch import Tensor
 from ssan.attention import AttentionModel, as_distribution
 from ssan.metrics import box_distribution, replay
 from ssan.regions import ImageGrid, Regions
+from ssan.runtime import pick_device
 from ssan.samplers import rng
 from ssan.study.conditions import Condition, Round, Target, unsupervised
+from ssan.study.maps import attention_x_gradient
 from ssan.training import predict, prepare_target
 
 if TYPE_CHECKING:
@@ -92,6 +94,9 @@ def _handed_on(experiment: Experiment, target: Target, last: Round) -> Tensor:
     (name, nets), batch = teachers(experiment, target), experiment.train_batch
     if last.gives == "attention":
         return torch.stack([predict(net, batch, device=experiment.device)[1] for net in nets]).mean(0)
+    if last.gives == "gradient":
+        batch = batch.to(pick_device(experiment.device))
+        return torch.stack([attention_x_gradient(net, batch) for net in nets]).mean(0)
     sampler, regions = target.sampler or experiment.settings.sampler, regions_of(experiment, target)
     if last.gives == "random_variant":
         index = random_variant(sampler.count(regions.count(batch), regions.grid), batch.ids, experiment.seed)
