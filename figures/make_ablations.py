@@ -1,7 +1,6 @@
 """Ablations: one thing varied at a time around the same middle; each value as its difference to the baseline.
 
-Drawn from the rows in TASK_ablations.csv. Rows of what the study no longer varies (adversarial losses, the selectors
-`margin`, `top_k` and `weighted`) are measurements and stay there; they are left out here.
+Drawn from the rows in TASK_ablations.csv.
 """
 
 from __future__ import annotations
@@ -18,13 +17,8 @@ from ssan.study import plan
 
 TASKS = {
     "shapes": ("shapes", "pointing"),
-    "cluttered_fashion": ("cluttered Fashion-MNIST", "pointing"),
     "trec": ("TREC", "faithfulness"),
 }
-# An interval from fewer seeds than this says more about Student's t than about the method: the range is shown then.
-LEAST_FOR_INTERVALS = 4
-# Axes whose values are all numbers are drawn as curves, the others as dots.
-CURVES = ("number of masks", "rounds", "temperature")
 
 
 def differences(rows: pd.DataFrame, task: str, metrics: tuple[str, ...]) -> pd.DataFrame:
@@ -33,29 +27,21 @@ def differences(rows: pd.DataFrame, task: str, metrics: tuple[str, ...]) -> pd.D
     tables = []
     for cell in plan(f"{task}_ablations", "full").variations:
         mine = rows[(rows["axis"] == cell.axis) & (rows["value"].astype(str) == cell.value)]
-        for metric in () if cell.axis.startswith("training set") else metrics:
+        for metric in metrics:
             apart = mine[metric] - mine["seed"].map(base[metric])
             tables.append(pd.DataFrame({"difference": apart}).assign(axis=cell.axis, value=cell.value, metric=metric))
     return pd.concat(tables, ignore_index=True).dropna()
 
 
-def shown(rows: pd.DataFrame) -> tuple[object, str]:
-    """What the lines are: for seaborn, and for titles."""
-    n = rows["seed"].nunique()
-    enough = n >= LEAST_FOR_INTERVALS
-    errorbar = plots.interval if enough else ("pi", 100)
-    return errorbar, f"mean and {'95% interval' if enough else 'range'} over {n} seeds"
-
-
-def draw(table: pd.DataFrame, title: str, errorbar: object) -> plt.Figure:
+def draw(table: pd.DataFrame, title: str) -> plt.Figure:
     """A panel for every axis but the losses, accuracy and attention quality in each."""
     names = [name for name in table["axis"].unique() if not name.startswith("loss ")]
     lines = int(np.ceil(len(names) / 3))
     figure, axes = plt.subplots(lines, 3, figsize=(13.5, 3.1 * lines), squeeze=False)
     for ax, name in zip(axes.flat, names, strict=False):
-        style = {"linestyle": "-" if name in CURVES else "none", "linewidth": 1, "markersize": 5, "dodge": 0.2}
+        style = {"linestyle": "none", "linewidth": 1, "markersize": 5, "dodge": 0.2}
         panel, palette = table[table["axis"] == name], [plots.COLOURS[0], plots.ROLE_COLOURS["control"]]
-        common = {"x": "value", "y": "difference", "hue": "metric", "palette": palette, "errorbar": errorbar}
+        common = {"x": "value", "y": "difference", "hue": "metric", "palette": palette, "errorbar": plots.interval}
         sns.pointplot(panel, **common, **style, err_kws={"linewidth": 1.6}, ax=ax)
         ax.axhline(0, color="0.4", lw=1)
         ax.set(xlabel="", ylabel="")
@@ -71,7 +57,7 @@ def draw(table: pd.DataFrame, title: str, errorbar: object) -> plt.Figure:
     return figure
 
 
-def draw_losses(table: pd.DataFrame, title: str, errorbar: object) -> plt.Figure:
+def draw_losses(table: pd.DataFrame, title: str) -> plt.Figure:
     """Every loss with its weights from left to right; accuracy above, attention quality below."""
     table = table[table["axis"].str.startswith("loss ")]
     loss, weight = table["axis"].str.removeprefix("loss "), table["value"]
@@ -82,7 +68,7 @@ def draw_losses(table: pd.DataFrame, title: str, errorbar: object) -> plt.Figure
     colours = dict(zip(loss.unique(), plots.COLOURS * 2, strict=False))
     for ax, metric in zip(axes, metrics, strict=True):
         common = {"x": "cell", "y": "difference", "hue": "loss", "palette": colours, "legend": False}
-        style = {"errorbar": errorbar, "err_kws": {"linewidth": 1.6}, "markersize": 5, "linewidth": 1}
+        style = {"errorbar": plots.interval, "err_kws": {"linewidth": 1.6}, "markersize": 5, "linewidth": 1}
         sns.pointplot(table[table["metric"] == metric], **common, **style, ax=ax)
         ax.axhline(0, color="0.4", lw=1)
         ax.set(xlabel="", ylabel=f"{metric},\nminus baseline")
@@ -95,56 +81,23 @@ def draw_losses(table: pd.DataFrame, title: str, errorbar: object) -> plt.Figure
     return figure
 
 
-def draw_sizes(tables: dict[str, pd.DataFrame]) -> plt.Figure:
-    """Accuracy and pointing against the size of the training set."""
-    figure, axes = plt.subplots(len(tables), 2, figsize=(10, 3.6 * len(tables)), squeeze=False)
-    role = plots.ROLE_COLOURS
-    colours = {"baseline": role["baseline"], "self": role["control"], "supervised_ridge": role["method"]}
-    colours |= {"oracle": role["ceiling"]}
-    for line, (title, rows) in zip(axes, tables.items(), strict=True):
-        errorbar, lines = shown(rows)
-        for ax, metric in zip(line, ("accuracy", "pointing"), strict=True):
-            kinds = {"hue": "condition", "hue_order": list(colours), "palette": colours, "legend": ax is line[0]}
-            style = {"dodge": 0.25, "linewidth": 1.2, "markersize": 5, "err_kws": {"linewidth": 1.4}}
-            sns.pointplot(rows, x="images", y=metric, errorbar=errorbar, **kinds, **style, ax=ax)
-            ax.set(xlabel="training images", ylabel=metric)
-        line[0].legend(frameon=False, fontsize=9)
-        figure.suptitle(f"{title}: {lines}")
-    return figure
-
-
-def all_sizes(of_size: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Rows of other sizes, and those of the study itself for the same seeds, with the number of images."""
-    tables = [of_size.assign(images=of_size["value"].astype(int))]
-    if path.exists():
-        rows, per_image = pd.read_csv(path), of_size["n_train"].iloc[0] / float(of_size["value"].iloc[0])
-        rows = rows[rows["seed"].isin(of_size["seed"]) & (rows["start"] == "scratch")]
-        tables.append(rows.assign(images=(rows["n_train"] / per_image).astype(int)))
-    return pd.concat(tables, ignore_index=True)
-
-
 def main(results: Path, out: Path) -> list[str]:
     """Draw what there are rows for; returns the names of the figures."""
-    names, sizes = [], {}
+    names = []
     for task, (title, other) in TASKS.items():
         path = results / f"{task}_ablations.csv"
         if not path.exists():
             continue
         rows = pd.read_csv(path)
-        table, (errorbar, lines) = differences(rows, task, ("accuracy", other)), shown(rows)
-        title_of = f"{title}: minus the baseline of the same seed, {lines}"
-        plots.save(
-            draw(table, title_of, errorbar), out, f"ablations_{task}", f"Ablations on {title}: accuracy, {other}."
+        table, lines = (
+            differences(rows, task, ("accuracy", other)),
+            f"mean and 95% interval over {rows['seed'].nunique()} seeds",
         )
+        title_of = f"{title}: minus the baseline of the same seed, {lines}"
+        plots.save(draw(table, title_of), out, f"ablations_{task}", f"Ablations on {title}: accuracy, {other}.")
         names.append(f"ablations_{task}")
         if table["axis"].str.startswith("loss ").any():
-            losses = draw_losses(table, f"{title}: losses, each with its weights; {lines}", errorbar)
+            losses = draw_losses(table, f"{title}: losses, each with its weights; {lines}")
             plots.save(losses, out, f"losses_{task}", f"Losses and weights on {title}.")
             names.append(f"losses_{task}")
-        of_size = rows[rows["axis"].str.startswith("training set", na=False)]
-        if len(of_size):
-            sizes[title] = all_sizes(of_size, results / f"{task}.csv")
-    if sizes:
-        plots.save(draw_sizes(sizes), out, "training_size", "Accuracy and pointing against the number of images.")
-        names.append("training_size")
     return names

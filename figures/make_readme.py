@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssan.study.conditions import CONDITIONS
+from ssan.study.conditions import role_of
 from ssan.study.report import METRICS, interval, metrics_in, recovered, verdicts
 from ssan.study.statistics import ORACLE, by_seed, compare, paired_difference
 
@@ -38,7 +38,7 @@ def summary(rows: pd.DataFrame, title: str, metric: str, methods: tuple[str, ...
     """Lines of the README table: one for each method trained from scratch, against baseline and best control."""
     rows = rows[rows["start"] == "scratch"]
     compared, seeds = compare(rows, metric), by_seed(rows, metric)
-    controls = [label for label in seeds if CONDITIONS[label.split("/")[0]].role == "control"]
+    controls = [label for label in seeds if role_of(label.split("/")[0]) == "control"]
     best = max(controls, key=lambda label: seeds[label].mean())
     oracle = f"{seeds[ORACLE].mean():.3f}" if ORACLE in seeds else ""
     lines = []

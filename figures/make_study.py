@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ssan import plots
-from ssan.study import CONDITIONS
+from ssan.study.conditions import role_of
 
 TASKS = {
     "trec": "TREC questions",
@@ -38,7 +38,7 @@ def main(results: Path, out: Path) -> list[str]:
             plots.difference_plot(rows, metric, label, ax=ax)
         n, seeds = int(rows["n_train"].iloc[0]), rows["seed"].nunique()
         figure.suptitle(f"{TASKS[task]}: {n} training examples, {seeds} seeds; diamonds: mean and 95% interval")
-        used = {CONDITIONS[name].role for name in rows["condition"]} - {"baseline"}
+        used = {role_of(name) for name in rows["condition"]} - {"baseline"}
         roles = [role for role in plots.ROLE_COLOURS if role in used]
         plots.role_legend(figure, roles, loc="outside lower center", ncols=len(roles) + 1)
         measures = " and ".join(metrics.values())

@@ -14,7 +14,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ssan import plots
-from ssan.study import CONDITIONS, compare
+from ssan.study import compare
+from ssan.study.conditions import role_of
 
 TASKS = {"shapes": "shapes", "cluttered_fashion": "cluttered Fashion-MNIST"}
 
@@ -61,7 +62,7 @@ def annotate(ax: Axes, x: np.ndarray, y: np.ndarray, names: list[str], colours: 
 
 def points(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     """One point a condition, coloured by role."""
-    roles = [CONDITIONS[name].role for name in table.index]
+    roles = [role_of(name) for name in table.index]
     sns.scatterplot(table, x=x, y=y, hue=roles, palette=plots.ROLE_COLOURS, legend=False, s=40, zorder=3, ax=ax)
     ax.margins(x=0.05, y=0.06)
     names = [name.replace("_", " ") for name in table.index]
@@ -94,7 +95,7 @@ def main(results: Path, out: Path) -> list[str]:
         points(ax, table, "pointing", "accuracy")
         ax.autoscale(False)
         # Who knows the boxes does not compete.
-        free = table[[CONDITIONS[name].role != "ceiling" for name in table.index]]
+        free = table[[role_of(name) != "ceiling" for name in table.index]]
         line = free.iloc[front(free["pointing"].to_numpy(), free["accuracy"].to_numpy())]
         ax.plot(line["pointing"], line["accuracy"], color="0.6", lw=1, zorder=1)
         ax.set(xlabel="pointing, mean over seeds", ylabel="test accuracy, mean over seeds", title=TASKS[task])

@@ -11,7 +11,6 @@ from matplotlib.colors import to_rgb
 
 from ssan import plots
 from ssan.study.statistics import compare
-from tests.widgets.subjects import ablation_rows
 
 
 @pytest.fixture(autouse=True)
@@ -105,16 +104,6 @@ def test_differences_and_intervals_are_those_of_the_tables():
         row = table.loc[name]
         for ends in ([row["difference"]], [row["low"], row["high"]]):
             assert any([x for x, y in line if y == place] == pytest.approx(ends) for line in lines)
-
-
-def test_a_trade_off_has_a_point_for_every_weight_and_one_for_none():
-    ax = plots.trade_off(ablation_rows(tasks=("shapes",)), "mass_in_box", "mass")
-    points = [line.get_xydata().tolist() for line in ax.lines if len(line.get_xdata())]
-    assert points[0] == [pytest.approx([0.21, 0.52]), pytest.approx([0.3, 0.61])]
-    assert points[-1] == [pytest.approx([0.2, 0.51])]
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["kl", "mse", "none"]
-    many = plots.trade_off(ablation_rows(tasks=("shapes",), losses=[f"loss {k}" for k in range(17)]), "mass_in_box", "")
-    assert len({(line.get_color(), line.get_marker()) for line in many.lines}) == 18  # none of them looks like another
 
 
 def test_words_in_the_colour_of_a_role_can_be_read_on_white():

@@ -7,7 +7,6 @@ amounts, purple against orange for gains and losses. `ax` is where to draw, by d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 
 import matplotlib as mpl
@@ -20,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from ssan.study.conditions import CONDITIONS
+from ssan.study.conditions import role_of
 from ssan.study.statistics import by_seed, paired_difference
 
 ROLE_COLOURS = {"baseline": "#000000", "method": "#0072B2", "control": "#E69F00", "ceiling": "#009E73"}
@@ -170,7 +169,7 @@ def difference_plot(
     apart = apart.melt(var_name="condition", value_name="difference")
     if ax is None:
         _, ax = plt.subplots(figsize=(7.5, 0.36 * len(names) + 1.4))
-    roles = {shown[name]: CONDITIONS[name.split("/")[0]].role for name in names}
+    roles = {shown[name]: role_of(name.split("/")[0]) for name in names}
     apart["role"] = apart["condition"].map(roles)
     style = {"x": "difference", "y": "condition", "hue": "role", "palette": ROLE_COLOURS, "legend": False, "ax": ax}
     sns.stripplot(apart, jitter=False, size=4, alpha=0.35, zorder=2, **style)
@@ -179,27 +178,6 @@ def difference_plot(
     ax.axvline(0, color="0.4", lw=1, zorder=1)
     ax.set(xlabel=f"{label}, minus baseline", ylabel="")
     ax.xaxis.set_major_locator(MaxNLocator(6))
-    return ax
-
-
-def trade_off(rows: pd.DataFrame, metric: str, label: str, ax: Axes | None = None) -> Axes:
-    """Accuracy against the quality of attention: a line for each loss, a point for each weight, means over seeds.
-
-    `rows` are of one task, with columns `loss`, `weight`, `accuracy` and `metric`, which the axis calls `label`; those
-    of weight 0 are without supervision.
-    """
-    if ax is None:
-        _, ax = plt.subplots(figsize=(7.5, 4.2))
-    means = rows[rows["weight"] > 0].groupby(["loss", "weight"], sort=False)[["accuracy", metric]].mean().reset_index()
-    losses = list(means["loss"].unique())
-    kinds = {"hue": "loss", "style": "loss", "palette": dict(zip(losses, cycle(COLOURS), strict=False))}
-    signs = {"markers": dict(zip(losses, cycle(SIGNS), strict=False)), "dashes": False, "lw": 1, "ms": 7}
-    sns.lineplot(means, x=metric, y="accuracy", sort=False, estimator=None, **kinds, **signs, ax=ax)
-    plain = rows.loc[rows["weight"] == 0, [metric, "accuracy"]].mean()
-    ax.plot(*plain, "D", color="black", ms=7, mec="white", label="none")
-    ax.set(xlabel=label, ylabel="test accuracy")
-    ax.margins(0.12)
-    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), title="loss, by weight")
     return ax
 
 

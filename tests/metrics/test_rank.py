@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssan.metrics import rank_correlation
+from ssan.metrics import partial_rank_correlation, rank_correlation
 
 
 def spearman(x, y) -> float:
@@ -76,3 +76,17 @@ def test_what_does_not_exist_is_never_read():
 def test_bad_input(a, b, exists, message):
     with pytest.raises(ValueError, match=message):
         rank_correlation(a, b, exists)
+
+
+def test_partial_correlation_is_that_of_what_a_regression_on_the_third_leaves():
+    rng = np.random.default_rng(3)
+    a, b, given = (torch.from_numpy(rng.integers(0, 9, (5, 12))).double() for _ in range(3))
+    a, b = a + given, b + 2 * given
+    ranks = [np.apply_along_axis(scipy.stats.rankdata, 1, each.numpy()) for each in (a, b, given)]
+    for row, found in enumerate(partial_rank_correlation(a, b, given).tolist()):
+        x, y, z = (each[row] for each in ranks)
+        left = [v - np.polyval(np.polyfit(z, v, 1), z) for v in (x, y)]
+        assert found == pytest.approx(np.corrcoef(*left)[0, 1])
+    position = torch.arange(12.0).expand(5, -1)
+    assert partial_rank_correlation(position * 3, b, position).tolist() == [0] * 5
+    assert partial_rank_correlation(torch.ones(5, 12), b, position).isnan().all()

@@ -9,6 +9,7 @@ import torch
 
 import ssan
 from ssan.data.fetching import fetch
+from ssan.models.attach import AttachedModel
 from ssan.models.minilm import FrozenBelow
 from ssan.runtime import seeded
 from ssan.study.measure import Quality
@@ -85,8 +86,36 @@ def test_prepared_states_give_the_numbers_of_the_tokens(task, model):
 
 def test_the_study_measures_it_by_what_is_erased(task, model):
     row = Quality(task.test, task.regions).of_model(model.eval(), task, "cpu")
-    names = ["faithfulness", "top_1", "comprehensiveness", "sufficiency"]
-    assert list(row) == ["accuracy", "valid_accuracy", "entropy", *names]
-    for name in names:
+    for name in ("faithfulness", "top_1", "comprehensiveness", "sufficiency"):
         each = getattr(ssan.metrics, name)(model, task.test, task.regions)
         assert row[name] == pytest.approx(float(each.nanmean()), abs=1e-5)
+
+
+def test_what_the_frozen_layers_made_is_looked_up(task, model):
+    states = {}
+    model.eval()
+    quality = Quality(task.test, task.regions, states)
+    plain = ssan.metrics.leave_one_out(model, task.test, task.regions)
+    first = quality.drop(model, "cpu")
+    n = len(states)
+    assert n >= int(task.regions.count(task.test).sum())  # a sentence and each of its words left out, at least once
+    torch.testing.assert_close(first, plain, atol=1e-6, rtol=1e-5, equal_nan=True)
+    torch.testing.assert_close(quality.drop(model, "cpu"), first, atol=1e-6, rtol=1e-5, equal_nan=True)
+    assert len(states) == n
+    other = ssan.make_model(task, 2).eval()  # another head on the same frozen layers
+    with other.remembering(states), torch.no_grad():
+        looked = other(task.test)
+    assert len(states) == n  # however much they are padded
+    torch.testing.assert_close(looked.logits, other(task.test).logits, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_last_layer_is_computed_for_the_first_position_alone(task, model):
+    """The same logits and attention as the whole module gives, with half of the sentences padded."""
+    for frozen in (4, 0):
+        model = ssan.make_model(task, 1, frozen=frozen).double().eval()
+        short = model(task.train)
+        with model.watching(task.train) as seen:
+            seen.append(AttachedModel._call(model, task.train))
+        torch.testing.assert_close(short.logits, seen[0].logits, atol=1e-12, rtol=1e-10)
+        torch.testing.assert_close(short.attention, model.map_of(seen[1], task.train))  # a softmax in single precision

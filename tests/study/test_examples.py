@@ -8,7 +8,6 @@ from safetensors.numpy import load_file
 
 from ssan.metrics import variant_scores
 from ssan.study import Target, examples
-from ssan.study.ablations import losses
 from ssan.study.examples import SHOWN_VARIANTS
 from ssan.training import predict
 from tests.study.tiny import of_images, of_text
@@ -81,17 +80,3 @@ def test_variants_and_targets_are_what_the_search_finds(experiments, kind):
             assert row["score"] == pytest.approx(float(scores[place, row["index"]]), abs=1e-3)
             assert row["kept"].tolist() == sampler.masks(n, row["index"], example, grid=regions.grid)[0].tolist()
         assert rows["attention"].iloc[-1] == pytest.approx(target[place, :n].numpy(), abs=1e-5)
-
-
-def test_examples_of_losses_are_those_of_the_nets(experiments):
-    experiment = experiments["image"]
-    test, cells = experiment.task.test, losses({"kl": (0.3,), "mse": (30.0, 300.0)})
-    rows = examples.loss_examples(experiment, cells, n=4)
-    named = [("none", 0.0, "baseline"), *((c.condition.loss, c.condition.weight, c.condition) for c in cells)]
-    assert len(rows) == 4 * len(named)
-    for loss, weight, condition in named:
-        logits, maps = predict(experiment.trained(condition), test.select(torch.arange(4)), device="cpu")
-        shown = rows[(rows["loss"] == loss) & (rows["weight"] == weight)]
-        assert shown["example"].tolist() == test.ids[:4].tolist()
-        assert shown["answer"].tolist() == [experiment.task.class_names[k] for k in logits.argmax(-1).tolist()]
-        assert np.stack(shown["attention"].tolist()) == pytest.approx(maps.numpy(), abs=1e-5)

@@ -44,7 +44,8 @@ def test_a_model_of_images(monkeypatch):
     right, few = (logits.argmax(1) == batch.label).double(), batch.select(slice(0, 4))
     curves = metrics.insertion_deletion(model, few, regions, attention[:4], steps=measure.DELETION_STEPS)
     expected = {"accuracy": right, "valid_accuracy": right[:5], "insertion": curves.insertion}
-    expected |= {"deletion": curves.deletion, "faithfulness": metrics.faithfulness(model, few, regions)}
+    expected |= {"deletion": curves.deletion, "comprehensiveness": metrics.comprehensiveness(model, few, regions)}
+    expected |= {name: getattr(metrics, name)(model, few, regions) for name in ("faithfulness", "top_1", "sufficiency")}
     of_maps = map_quality(attention, batch, regions)
     assert row == pytest.approx({name: float(values.nanmean()) for name, values in expected.items()} | of_maps)
     assert Quality(batch, regions).of_targets(attention, batch) == {f"target_{name}": v for name, v in of_maps.items()}
@@ -56,7 +57,14 @@ def test_curves_end_at_the_nets_of_the_study_and_text_is_measured_on_all_sentenc
     row = Quality(test, experiment.regions).of_model(net, experiment.task, "cpu")
     expected = metrics.faithfulness(net, test, experiment.regions).nanmean()
     assert row["faithfulness"] == pytest.approx(float(expected))
-    assert row.keys() == {"accuracy", "valid_accuracy", "entropy", "faithfulness", "insertion", "deletion"}
+    words = experiment.regions.exists(test)
+    position = -torch.arange(words.shape[1]).float().expand(words.shape)
+    drop = metrics.leave_one_out(net, test, experiment.regions).masked_fill(~words, 0)
+    attention = predict(net, test, device="cpu")[1][:, : words.shape[1]]
+    beyond = metrics.partial_rank_correlation(attention, drop, position, words).nanmean()
+    assert row["faithfulness_beyond_position"] == pytest.approx(float(beyond))
+    made = {"accuracy", "valid_accuracy", "entropy", "insertion", "deletion", "faithfulness_beyond_position"}
+    assert row.keys() == made | {"faithfulness", "top_1", "comprehensiveness", "sufficiency"}
     rows = epoch_rows(experiment, ["baseline", "supervised_best"], every=1)
     assert rows["epoch"].tolist() == [1, 2, 1, 2]
     assert ((rows["attention_loss"] > 0) == (rows["condition"] == "supervised_best")).all()

@@ -38,13 +38,14 @@ def partial_rank_correlation(a: Tensor, b: Tensor, given: Tensor, exists: Tensor
     """Spearman's correlation of two maps with a third partialled out: what they share beyond what `given` explains.
 
     `(r_ab - r_ag r_bg) / sqrt((1 - r_ag^2) (1 - r_bg^2))`, each r a `rank_correlation`. Where `given` is the position
-    of a word, an order that both maps owe to it counts for nothing. NaN where a correlation is, or where one map has
-    just the order of `given`, or its reverse. Arguments, range and errors as there. Source: Yule 1907, on ranks.
+    of a word, an order that both maps owe to it counts for nothing. 0 where one map has just the order of `given`, or
+    its reverse: nothing of it is left. NaN where a correlation is. Arguments, range and errors as there. Source: Yule
+    1907, on ranks.
     """
     ab, ag, bg = (rank_correlation(*pair, exists) for pair in ((a, b), (a, given), (b, given)))
     left = (1 - ag.square()) * (1 - bg.square())
     partial = (ab - ag * bg) / left.clamp(min=1e-12).sqrt()
-    return torch.where(left > 1e-9, partial.clamp(-1, 1), torch.nan)
+    return torch.where(left > 1e-9, partial.clamp(-1, 1), 0 * ab)
 
 
 def _centred_ranks(name: str, values: Tensor, exists: Tensor) -> Tensor:

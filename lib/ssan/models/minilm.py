@@ -79,12 +79,13 @@ class FrozenBelow(AttachedModel):
 
     def _looked_up(self, batch: Batch) -> Tensor:
         """(B, T, width): the states after the frozen layers; those not seen before are computed."""
-        keys = [row.numpy().tobytes() for row in torch.cat([batch.lengths[:, None], batch.tokens], 1).cpu()]
-        new = [row for row, key in enumerate(keys) if key not in self._states]
-        if new:
+        lengths = batch.lengths.tolist()
+        keys = [row[:n].numpy().tobytes() for row, n in zip(batch.tokens.cpu(), lengths, strict=True)]
+        if new := [row for row, key in enumerate(keys) if key not in self._states]:
             made = self._below(batch.select(torch.tensor(new, device=batch.device)))
-            self._states.update((keys[row], state) for row, state in zip(new, made, strict=True))
-        return torch.stack([self._states[key] for key in keys])
+            self._states.update((keys[row], state[: lengths[row]]) for row, state in zip(new, made, strict=True))
+        states = nn.utils.rnn.pad_sequence([self._states[key] for key in keys], batch_first=True)
+        return nn.functional.pad(states, (0, 0, 0, batch.tokens.shape[1] - states.shape[1]))
 
     def _below(self, batch: Batch) -> Tensor:
         made = self.module.bert.embeddings(batch_inputs(self.config, batch)["input_ids"])

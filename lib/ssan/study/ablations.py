@@ -46,11 +46,6 @@ class Variation:
     start: str = "scratch"
     n_train: int | None = None
 
-    @property
-    def varies_loss(self) -> bool:
-        """Whether it is a cell of `losses`: its condition then says which loss and weight."""
-        return self.axis.startswith("loss ")
-
 
 def _vary(axis: str, value: object, target: Target, *, start: str = "scratch", **changes) -> Variation:
     name = f"{axis}={value}".replace(" ", "_").replace("/", "_")

@@ -153,6 +153,11 @@ def tagged(*tags: str) -> tuple[str, ...]:
     return tuple(name for name, condition in CONDITIONS.items() if set(tags) & set(condition.tags))
 
 
+def role_of(name: str) -> str:
+    """The role of the condition that rows call `name`; names with a colon are those of maps."""
+    return "map" if ":" in name else CONDITIONS[name].role
+
+
 def unsupervised(*, augmented: bool) -> Condition:
     """What the teachers of a first round are trained as: baselines, on masked inputs or on plain ones."""
     return AUGMENTED if augmented else PLAIN

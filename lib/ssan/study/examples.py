@@ -17,8 +17,7 @@ from torch import Tensor
 from ssan.files import load_tensors, save_tensors
 from ssan.metrics import replay
 from ssan.metrics.variants import variant_scores
-from ssan.study.ablations import Variation
-from ssan.study.conditions import PLAIN, condition
+from ssan.study.conditions import condition
 from ssan.study.experiment import Experiment
 from ssan.study.targets import teachers
 from ssan.task import Batch, Split, Task
@@ -177,28 +176,4 @@ def target_examples(experiment: Experiment, names: Iterable[str], n: int = 4) ->
         for name, target in made.items():
             shown = {"what": "target", "name": name, "index": -1, "score": float("nan")}
             rows.append(columns | shown | {"attention": _map(target, row, width)})
-    return pd.DataFrame(rows)
-
-
-def loss_examples(experiment: Experiment, variations: Iterable[Variation], n: int = 6) -> pd.DataFrame:
-    """Attention and answers on a few test examples, without supervision and with each loss and weight of `variations`.
-
-    The examples are the first of `n` different images of the test split (of text: its first `n` sentences): what any
-    model makes of them has no say.
-
-    Returns:
-        Rows: `what` (`loss`), task, seed, loss, weight, example, question, truth, answer, attention; of images image
-        and boxes. Those of no supervision have loss `none` and weight 0.
-    """
-    task = experiment.task
-    batch = task.test.select(torch.tensor(_first_of_each(list(range(len(task.test))), _groups(task.test), n)))
-    nets = [("none", 0.0, PLAIN, "scratch")]
-    nets += [(c.condition.loss, c.condition.weight, c.condition, c.start) for c in variations if c.varies_loss]
-    rows = []
-    for loss, weight, chosen, start in nets:
-        logits, maps = predict(experiment.trained(chosen, start), batch, device=experiment.device)
-        for row, n_regions in enumerate(experiment.regions.count(batch)):
-            named = {"what": "loss", "seed": experiment.seed, "loss": loss, "weight": weight}
-            answer = {"answer": task.class_names[int(logits[row].argmax())], "attention": _map(maps, row, n_regions)}
-            rows.append(named | example_columns(task, batch, row) | answer)
     return pd.DataFrame(rows)

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ssan.study.conditions import CONDITIONS
+from ssan.study.conditions import role_of
 from ssan.study.statistics import by_seed, compare, paired_difference
 
 # What each column means to a reader; the order is that of the printed tables.
 METRICS = {
     "accuracy": "test accuracy",
-    "pointing": "pointing (the maximum of the map lies in a box)",
+    "pointing": "pointing (the most attended cell lies within half a cell of a box)",
+    "strict_pointing": "strict pointing (its centre lies in a box)",
+    "selection": "selection (the nearest object is the right one)",
+    "offset_x": "offset x (pixels from the box's centre to the most attended cell's, where it is near)",
+    "offset_y": "offset y (the same, downwards)",
     "mass_in_box": "mass (of the attention in the boxes)",
     "rank_correlation": "rank correlation (Spearman with the boxes)",
-    "faithfulness": "faithfulness (Spearman with the leave-one-out drop, held-out)",
-    "top_1": "top-1 (the most attended word is the one whose removal costs most)",
-    "comprehensiveness": "comprehensiveness (lost without the most attended fifth of the words)",
+    "top_1": "top-1 (the most attended region is the one whose removal costs most)",
+    "comprehensiveness": "comprehensiveness (lost without the most attended fifth of the regions)",
     "sufficiency": "sufficiency (lost with that fifth alone, lower is better)",
+    "faithfulness": "faithfulness (Spearman with the leave-one-out drop, held-out)",
+    "faithfulness_beyond_position": "faithfulness beyond position (the order of words partialled out)",
+    "deletion": "deletion (area under the score as the most attended go first, lower is better)",
+    "insertion": "insertion (area under the score as they come first)",
+    "drops_as_baseline": "drops as the baseline's (Spearman of this net's drops with the baseline's)",
+    "map_as_baseline_drops": "map as the baseline's drops (Spearman of the map with the baseline's drops)",
 }
+# What sentences are made of.
+TOLD = ("accuracy", "pointing", "selection", "top_1", "comprehensiveness", "faithfulness_beyond_position")
 
 
 def metrics_in(rows: pd.DataFrame) -> list[str]:
@@ -60,7 +71,7 @@ def verdicts(rows: pd.DataFrame, metric: str) -> list[str]:
     seeds, sentences = by_seed(rows, metric), []
     for label in seeds.columns:
         name, start = label.split("/")
-        if CONDITIONS[name].role != "method":
+        if role_of(name) != "method":
             continue
         base = paired_difference(seeds[label].to_numpy(), seeds["baseline/scratch"].to_numpy())
         if base.n < 2:
@@ -69,7 +80,7 @@ def verdicts(rows: pd.DataFrame, metric: str) -> list[str]:
         controls: dict[str, list[str]] = {"above": [], "not distinguishable from": [], "below": []}
         for other in seeds.columns:
             control, begun = other.split("/")
-            if CONDITIONS[control].role == "control" and begun == start:
+            if role_of(control) == "control" and begun == start:
                 difference = paired_difference(seeds[label].to_numpy(), seeds[other].to_numpy())
                 controls[_relation(difference)].append(control)
         against = "; ".join(f"{relation} {', '.join(names)}" for relation, names in controls.items() if names)
@@ -79,6 +90,13 @@ def verdicts(rows: pd.DataFrame, metric: str) -> list[str]:
 
 def _relation(difference) -> str:
     return "above" if difference.low > 0 else "below" if difference.high < 0 else "not distinguishable from"
+
+
+def means(rows: pd.DataFrame) -> str:
+    """Means over seeds of every measure, a line for each condition, as text."""
+    names = {name: METRICS[name].split(" (")[0] for name in metrics_in(rows)}
+    lines = ["condition", "start"] if rows["start"].nunique() > 1 else ["condition"]
+    return rows.groupby(lines, sort=False)[list(names)].mean().rename(columns=names).round(3).T.to_string()
 
 
 def ablations(rows: pd.DataFrame) -> str:
@@ -94,10 +112,9 @@ def report(rows: pd.DataFrame) -> str:
         n_train, seeds = int(of_task["n_train"].iloc[0]), of_task["seed"].nunique()
         varied = "axis" in of_task and of_task["axis"].notna().any()
         compared = of_task[of_task["axis"].isna()] if varied else of_task
-        for metric in metrics_in(of_task):
-            parts.append(f"\n{task}, {n_train} training examples, {seeds} seeds: {METRICS[metric]}")
-            parts.append(table(compared, metric))
-            parts.extend(f"  {sentence}" for sentence in verdicts(compared, metric))
+        parts += [f"\n{task}, {n_train} training examples, means of {seeds} seeds", means(compared)]
+        for metric in (name for name in metrics_in(of_task) if name in TOLD):
+            parts.extend(f"  {METRICS[metric].split(' (')[0]}: {sentence}" for sentence in verdicts(compared, metric))
         if varied:
             parts += [f"\n{task}, one thing varied at a time, means of {seeds} seeds", ablations(of_task)]
     return "\n".join(parts)

@@ -30,7 +30,7 @@ from ssan.data import load_task
 from ssan.data.fetching import FetchError, fetch
 from ssan.files import config_hash, write_atomically
 from ssan.models import make_model
-from ssan.study.examples import changed_examples, loss_examples, save_examples, target_examples
+from ssan.study.examples import changed_examples, save_examples, target_examples
 from ssan.study.experiment import Experiment
 from ssan.study.measure import epoch_rows
 from ssan.study.plans import MAIN_TASKS, PROFILES, Plan, plan, profile_name
@@ -149,8 +149,6 @@ def run(
 def _write_examples(task: str, study: Plan, profile: str, runs: Path, folder: Path) -> None:
     """Single examples of the first seed, and single epochs of the first three: the targets are there already."""
     first = open_experiment(study, study.seeds[0], profile, runs)
-    if any(cell.varies_loss for cell in study.variations):
-        save_examples(folder / f"{task}_examples.safetensors", loss_examples(first, study.variations))
     if task not in SHOWN_TASKS or "supervised_best" not in study.conditions:
         return
     text = first.train_batch.image is None

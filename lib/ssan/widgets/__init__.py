@@ -1,6 +1,6 @@
 """Widgets for JupyterLab, made of core ipywidgets alone: no front-end code of this package's own.
 
-`SamplingExplorer`, `MaskPainter`, `BeforeAfter` and `LossExplorer` each draw one picture from a few controls. What they
+`SamplingExplorer`, `MaskPainter` and `BeforeAfter` each draw one picture from a few controls. What they
 draw is made by plain functions beside them (a state -> a picture and a text), which need no kernel and no browser.
 
 Example:
@@ -12,10 +12,9 @@ Example:
 from ssan.widgets.before_after import BeforeAfter, Comparison
 from ssan.widgets.blocks import Blocks
 from ssan.widgets.explorer import Sampling, SamplingExplorer, explore, gallery
-from ssan.widgets.losses import LossExplorer, of_study
 from ssan.widgets.painter import MaskPainter, paint
 from ssan.widgets.subject import Subject
 
-__all__ = ["BeforeAfter", "LossExplorer", "MaskPainter", "SamplingExplorer"]
+__all__ = ["BeforeAfter", "MaskPainter", "SamplingExplorer"]
 __all__ += ["Blocks", "Comparison", "Sampling", "Subject"]
-__all__ += ["explore", "gallery", "of_study", "paint"]
+__all__ += ["explore", "gallery", "paint"]
