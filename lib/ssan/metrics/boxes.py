@@ -119,26 +119,11 @@ def mass_in_box(attention: Tensor, box_map: Tensor) -> Tensor:
     return torch.where(cover.sum(-1) > 0, mass, torch.nan)
 
 
-def pointing(
-    attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int], *, tolerance: float = 0.0
-) -> Tensor:
-    """The pointing game: 1 if the maximum of the map points at a box, else 0.
-
-    The centre of the cell with the most weight must lie in a box, or no further than `tolerance` from one. Values 0
-    and 1, higher is better. Equal maxima: the lowest index is taken, so a uniform map points at the upper left cell.
-    Sensitive to `tolerance` and to the grid: a box smaller than a cell may hold no centre at all. Source: Zhang et al.
-    2016 (Excitation Backprop), who allow 15 pixels.
-
-    Args:
-        attention: (B, R), non-negative.
-        boxes, image_size, grid: as in `box_map`.
-        tolerance: Euclidean distance in pixels; half a cell's side tolerates being off by half a cell.
-
-    Returns:
-        (B,) float64; NaN for examples without boxes.
+def _pointed(attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """The centre (x, y) of the cell with the most weight, (B, 1, 2); the lowest index of equals. Checks what is given.
 
     Raises:
-        ValueError: as `box_map`; if the attention does not fit the grid or is no map; on a negative tolerance.
+        ValueError: as `box_map`, or if the attention does not fit the grid or is no map.
     """
     _check_boxes(boxes, image_size, grid)
     check_weights(attention=attention)
@@ -147,15 +132,107 @@ def pointing(
             f"attention has shape {tuple(attention.shape)}, expected ({len(boxes)}, {grid[0] * grid[1]}): "
             f"one row per example with boxes, one region per cell of the grid {tuple(grid)}"
         )
-    if not tolerance >= 0:
-        raise ValueError(f"tolerance must be a distance in pixels of at least 0, got {tolerance}")
     cell = precise(attention).argmax(-1, keepdim=True)
     y = (precise(cell // grid[1]) + 0.5) * (image_size[0] / grid[0])
     x = (precise(cell % grid[1]) + 0.5) * (image_size[1] / grid[1])
-    x0, y0, x1, y1 = precise(boxes).unbind(-1)
-    inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-    aside = torch.maximum(x0 - x, x - x1).clamp(min=0)
-    above = torch.maximum(y0 - y, y - y1).clamp(min=0)
-    used = x1 > x0
-    hit = (inside | ((torch.hypot(aside, above) <= float(tolerance)) & (tolerance > 0))) & used
-    return torch.where(used.any(-1), precise(hit.any(-1)), torch.nan)
+    return torch.stack([x, y], -1)
+
+
+def _aside(centre: Tensor, boxes: Tensor) -> Tensor:
+    """How far points (B, 1, 2) lie beside boxes (B, K, 4), in x and in y: (B, K, 2), infinite for unused slots."""
+    low, high = precise(boxes).split(2, -1)
+    aside = torch.maximum(low - centre, centre - high).clamp(min=0)
+    return aside.masked_fill((high <= low).any(-1, keepdim=True), torch.inf)
+
+
+def pointing(
+    attention: Tensor,
+    boxes: Tensor,
+    image_size: tuple[int, int],
+    grid: tuple[int, int],
+    *,
+    tolerance: float | None = None,
+) -> Tensor:
+    """The pointing game: 1 if the maximum of the map points at a box, else 0.
+
+    The centre of the cell with the most weight must lie in a box, or no further than `tolerance` from one. Values 0
+    and 1, higher is better. Equal maxima: the lowest index is taken, so a uniform map points at the upper left cell.
+    Sensitive to `tolerance` and to the grid: a box smaller than a cell may hold no centre at all, and many networks see
+    half a cell beside the cell that is drawn (`registration_offset`). Source: Zhang et al. 2016 (Excitation Backprop),
+    who allow 15 pixels.
+
+    Args:
+        attention: (B, R), non-negative.
+        boxes, image_size, grid: as in `box_map`.
+        tolerance: Euclidean distance in pixels; None is half the shorter side of a cell, 0 is strict.
+
+    Returns:
+        (B,) float64; NaN for examples without boxes.
+
+    Raises:
+        ValueError: as `box_map`; if the attention does not fit the grid or is no map; on a negative tolerance.
+    """
+    centre = _pointed(attention, boxes, image_size, grid)
+    if tolerance is None:
+        tolerance = min(image_size[0] / grid[0], image_size[1] / grid[1]) / 2
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must be a distance in pixels of at least 0, got {tolerance}")
+    aside = _aside(centre, boxes)
+    # Boxes are open to the right and below: without a tolerance, a centre on that edge lies outside.
+    near = (aside == 0).all(-1) & (centre < precise(boxes)[..., 2:]).all(-1)
+    hit = near | ((aside.norm(dim=-1) <= float(tolerance)) & (tolerance > 0) & aside.isfinite().all(-1))
+    used = (boxes[..., 2] > boxes[..., 0]).any(-1)
+    return torch.where(used, precise(hit.any(-1)), torch.nan)
+
+
+def selection(
+    attention: Tensor, boxes: Tensor, others: Tensor, image_size: tuple[int, int], grid: tuple[int, int]
+) -> Tensor:
+    """1 if the object nearest to where the map points is a right one, else 0: which object, however registered.
+
+    Distance is that of a box from the centre of the cell with the most weight (`pointing`), 0 inside; equally near
+    counts as right. Blind to being off by less than half the gap between objects. Our design.
+
+    Args:
+        attention, boxes, image_size, grid: as in `pointing`.
+        others: (B, J, 4), the boxes of the other objects; slots of zeros are unused.
+
+    Returns:
+        (B,) float64; NaN for examples without boxes, or without others.
+
+    Raises:
+        ValueError: as `pointing`, also of `others`.
+    """
+    _check_boxes(others, image_size, grid)
+    centre = _pointed(attention, boxes, image_size, grid)
+    if len(others) != len(boxes):
+        raise ValueError(f"others are of {len(others)} examples, boxes of {len(boxes)}")
+    none = centre.new_full((len(boxes), 1), torch.inf)  # so that there is a smallest one where there are no slots
+    right, wrong = (torch.cat([_aside(centre, b).norm(dim=-1), none], 1).amin(1) for b in (boxes, others))
+    return torch.where(right.isfinite() & wrong.isfinite(), precise(right <= wrong), torch.nan)
+
+
+def offset(attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+    """By how much the map points beside a box it is near: centre of the cell - centre of the nearest box, in pixels.
+
+    Near is a cell's centre at most one cell's width beside the box and at most one cell's height above or below it;
+    the nearest box is that of the smallest distance (`selection`), the first of equals. Of a map that follows the
+    objects the mean is 0; a constant one is an error of registration. Our design.
+
+    Args:
+        attention, boxes, image_size, grid: as in `pointing`.
+
+    Returns:
+        (B, 2) float64, x (positive: right of the box's centre) and y (below it); NaN where no box is near.
+
+    Raises:
+        ValueError: as `pointing`.
+    """
+    centre = _pointed(attention, boxes, image_size, grid)
+    boxes = torch.cat([precise(boxes), centre.new_zeros(len(boxes), 1, 4)], 1)  # an unused slot, so that there is one
+    aside = _aside(centre, boxes)
+    row, nearest = torch.arange(len(boxes), device=boxes.device), aside.norm(dim=-1).argmin(1)
+    low, high = boxes[row, nearest].split(2, -1)
+    cell = centre.new_tensor([image_size[1] / grid[1], image_size[0] / grid[0]])
+    near = (aside[row, nearest] <= cell).all(-1, keepdim=True)
+    return torch.where(near, centre.squeeze(1) - (low + high) / 2, torch.nan)
