@@ -27,7 +27,8 @@ def shapes_task(
     grid: tuple[int, int] = (8, 8),
     fill: str = "zero",
 ) -> Task:
-    """Questions about six coloured shapes: generated, with the boxes of the objects that each answer depends on.
+    """Questions about six coloured shapes: generated, with the boxes of the objects that each answer depends on,
+    and of the `others`.
 
     Non-relational questions ask for one object's shape or place, relational ones for the shape of the object closest to
     or furthest from another, or how many have the same shape. `kind` of the splits indexes `shape_questions.KINDS`.
@@ -67,6 +68,7 @@ def shapes_task(
             tokens=tokens[question],
             lengths=lengths[question],
             boxes=_first(boxes[image_of.numpy()], depends_on[asked]),
+            others=_first(boxes[image_of.numpy()], ~depends_on[asked]),
             kind=question // len(COLOURS),
             presence=torch.nn.functional.one_hot(torch.from_numpy(shapes), len(SHAPES)).flatten(1).float(),
         )
