@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ssan.samplers import Sampler
 
-GIVES = ("surrogate", "attention", "product", "random_variant", "uniform", "oracle")
-CHANGES = ("shuffled", "inverted")
+GIVES = ("surrogate", "attention", "product", "random_variant", "uniform", "centre", "oracle")
+CHANGES = ("shuffled", "inverted", "aligned", "average")
 
 
 @dataclass(frozen=True)

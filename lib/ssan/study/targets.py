@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +19,7 @@ from ssan.attention import AttentionModel, as_distribution
 from ssan.metrics import box_distribution, replay
 from ssan.regions import ImageGrid, Regions
 from ssan.samplers import rng
+from ssan.search import Surrogates
 from ssan.study.conditions import Condition, Round, Target, unsupervised
 from ssan.training import predict, prepare_target
 
@@ -30,10 +33,15 @@ def make_target(experiment: Experiment, target: Target) -> Tensor:
     if last.gives == "uniform":
         maps = as_distribution(torch.zeros(experiment.exists.shape), experiment.exists)
     else:
-        made = _boxes(experiment) if last.gives == "oracle" else _handed_on(experiment, target, last)
+        without_teachers = {"oracle": _boxes, "centre": _centre}.get(last.gives)
+        made = without_teachers(experiment) if without_teachers else _handed_on(experiment, target, last)
         maps = prepare_target(made, _exists(experiment, made), last.temperature)
-    change = {"shuffled": functools.partial(shuffled, seed=experiment.seed), "inverted": inverted}.get(target.change)
-    return maps if change is None else change(maps, _exists(experiment, maps))
+    if target.change == "aligned":
+        grid = _grid(experiment)  # asked first: without one nobody need be searched
+        name, nets = teachers(experiment, target)
+        return aligned(maps, _searched(experiment, target, name, nets, "ridge").attention, grid)
+    changes = {"shuffled": functools.partial(shuffled, seed=experiment.seed), "inverted": inverted, "average": average}
+    return changes[target.change](maps, _exists(experiment, maps)) if target.change else maps
 
 
 def teachers(experiment: Experiment, target: Target) -> tuple[str, list[AttentionModel]]:
@@ -77,6 +85,39 @@ def inverted(target: Tensor, exists: Tensor) -> Tensor:
     return as_distribution((top - target).clamp(min=0), exists)
 
 
+def average(target: Tensor, exists: Tensor) -> Tensor:
+    """(B, R): every example gets the mean of all targets, cut to its own regions and normalised again."""
+    return as_distribution(target.mean(0).expand_as(target), exists)
+
+
+def shifted(target: Tensor, grid: tuple[int, int], by: tuple[float, float]) -> Tensor:
+    """Maps (B, R) on a grid moved by (x, y) cells, right and down, bilinear between cells; normalised again.
+
+    What leaves the grid is lost; uniform where nothing is left.
+    """
+    cells = [torch.arange(n, dtype=target.dtype, device=target.device) for n in grid]
+    y, x = ((1 - (k[:, None] - k - step).abs()).clamp(min=0) for k, step in zip(cells, by[::-1], strict=True))
+    return as_distribution((y @ target.unflatten(1, tuple(grid)) @ x.T).flatten(1))
+
+
+def aligned(target: Tensor, occluded: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Maps (B, R) moved by the one shift of at most a cell that brings them closest to maps from hidden pixels.
+
+    Shifts of -1, -1/2, 0, 1/2, 1 cells in x and in y; that of the largest mean cosine with `occluded` (B, R), of equals
+    the shortest. It looks at no boxes: what it mends is how cells lie over pixels, not what is looked at. Our design.
+    """
+    steps = sorted(itertools.product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=2), key=lambda by: math.hypot(*by))
+    tried = [shifted(target, grid, by) for by in steps]
+    closeness = torch.stack([torch.cosine_similarity(maps, occluded, dim=-1).mean() for maps in tried])
+    return tried[int(closeness.argmax())]
+
+
+def centre(grid: tuple[int, int]) -> Tensor:
+    """(R,): all weight evenly on the cells nearest to the middle of the grid, 1, 2 or 4 of them."""
+    y, x = (((2 * torch.arange(n) - n + 1).abs() < 2).float() for n in grid)
+    return as_distribution(torch.outer(y, x).flatten())
+
+
 def product(first: Tensor, second: Tensor, exists: Tensor, eps: float = 1e-4) -> Tensor:
     """(B, R): the normalised product of two maps, each with `eps` added: weight where both have it. Our design."""
     return as_distribution((first + eps) * (second + eps), exists)
@@ -88,15 +129,23 @@ def random_variant(n_variants: Tensor, ids: Tensor, seed: int) -> Tensor:
     return (draw.double() * n_variants).long().clamp(max=n_variants - 1)
 
 
+def _searched(
+    experiment: Experiment, target: Target, name: str, nets: list[AttentionModel], selector: str
+) -> Surrogates:
+    """What `teachers` find on the training examples with the target's own masks."""
+    regions = regions_of(experiment, target)
+    return experiment.surrogates(name, nets, selector, target.score, sampler=target.sampler, regions=regions)
+
+
 def _handed_on(experiment: Experiment, target: Target, last: Round) -> Tensor:
     (name, nets), batch = teachers(experiment, target), experiment.train_batch
     if last.gives == "attention":
         return torch.stack([predict(net, batch, device=experiment.device)[1] for net in nets]).mean(0)
-    sampler, regions = target.sampler or experiment.settings.sampler, regions_of(experiment, target)
     if last.gives == "random_variant":
+        sampler, regions = target.sampler or experiment.settings.sampler, regions_of(experiment, target)
         index = random_variant(sampler.count(regions.count(batch), regions.grid), batch.ids, experiment.seed)
         return replay(nets, batch, sampler, index, regions=regions, device=experiment.device)[1]
-    surrogates = experiment.surrogates(name, nets, target.selector, target.score, sampler=sampler, regions=regions)
+    surrogates = _searched(experiment, target, name, nets, target.selector)
     if last.gives == "surrogate":
         return surrogates.attention
     exists = _exists(experiment, surrogates.attention)
@@ -108,6 +157,16 @@ def _boxes(experiment: Experiment) -> Tensor:
     if boxes is None:
         raise ValueError(f"the oracle needs true boxes, {experiment.task.name} has none")
     return box_distribution(boxes, tuple(image.shape[-2:]), experiment.regions.grid)
+
+
+def _grid(experiment: Experiment) -> tuple[int, int]:
+    if experiment.regions.grid is None:
+        raise ValueError(f"centre and aligned targets need cells of a grid, {experiment.task.name} has none")
+    return experiment.regions.grid
+
+
+def _centre(experiment: Experiment) -> Tensor:
+    return centre(_grid(experiment)).repeat(len(experiment.train_batch), 1)
 
 
 def _exists(experiment: Experiment, maps: Tensor) -> Tensor:
