@@ -54,7 +54,7 @@ def test_default_patches_are_half_a_cell_and_may_be_cut_at_the_edge():
         plain = registration_offset(Shifted(shift), batch)
         assert plain == registration_offset(Shifted(shift), batch, patch=2)
         assert plain == pytest.approx(shift, abs=0.3)  # the mean is not 0, so not all patches weigh the same
-    assert registration_offset(Shifted((2, 0)), flips(8), patch=(3, 3)) == pytest.approx((2, 0), abs=0.6)
+    assert registration_offset(Shifted((2, 0)), flips(8), patch=3) == pytest.approx((2, 0), abs=0.6)
 
 
 def test_what_cannot_be_measured():
@@ -69,6 +69,6 @@ def test_what_cannot_be_measured():
     ):
         with pytest.raises(ValueError, match=message):
             registration_offset(model, given, regions=regions)
-    for patch in (0, (1, 2, 3), (2, -1)):
+    for patch in (0, -1):
         with pytest.raises(ValueError, match="patch must be a side of at least 1 pixel"):
             registration_offset(model, batch, patch=patch)

@@ -13,9 +13,10 @@ from ssan.metrics.checks import check_finite, check_same_shape, check_weights, p
 
 # Examples worked on together: bounds the memory of the elementary rectangles.
 GROUP = 1024
+Size = tuple[int, int]
 
 
-def _check_boxes(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> None:
+def _check_boxes(boxes: Tensor, image_size: Size, grid: Size) -> None:
     if boxes.dim() != 3 or boxes.shape[-1] != 4:
         raise ValueError(f"boxes must be (B, K, 4) with (x0, y0, x1, y1), got shape {tuple(boxes.shape)}")
     for name, value in (("image_size (H, W)", image_size), ("grid (rows, columns)", grid)):
@@ -35,7 +36,7 @@ def _check_boxes(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, in
             raise ValueError(f"box {slot} of example {row}, {boxes[row, slot].tolist()}, {what}")
 
 
-def box_map(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def box_map(boxes: Tensor, image_size: Size, grid: Size) -> Tensor:
     """How much of each grid cell the boxes cover: the true region map.
 
     `area(cell ∩ (box_1 ∪ box_2 ∪ …)) / area(cell)`, exact also for overlapping boxes and for edges inside a cell: the
@@ -69,7 +70,7 @@ def _intervals(low: Tensor, high: Tensor, side: int, cells: int) -> tuple[Tensor
     return held.to(low.dtype), share
 
 
-def _cover(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def _cover(boxes: Tensor, image_size: Size, grid: Size) -> Tensor:
     x0, y0, x1, y1 = boxes.unbind(-1)
     held_x, share_x = _intervals(x0, x1, image_size[1], grid[1])
     held_y, share_y = _intervals(y0, y1, image_size[0], grid[0])
@@ -77,7 +78,7 @@ def _cover(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) ->
     return (share_y.mT @ covered @ share_x).clamp(0, 1)
 
 
-def box_distribution(boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def box_distribution(boxes: Tensor, image_size: Size, grid: Size) -> Tensor:
     """The true region map as a distribution: what the oracle is supervised with.
 
     `box_map / Σ box_map` (B, R); uniform for examples without boxes, for which all metrics of boxes are NaN. Arguments
@@ -119,12 +120,9 @@ def mass_in_box(attention: Tensor, box_map: Tensor) -> Tensor:
     return torch.where(cover.sum(-1) > 0, mass, torch.nan)
 
 
-def _pointed(attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """The centre (x, y) of the cell with the most weight, (B, 1, 2); the lowest index of equals. Checks what is given.
-
-    Raises:
-        ValueError: as `box_map`, or if the attention does not fit the grid or is no map.
-    """
+def _pointed(attention: Tensor, boxes: Tensor, image_size: Size, grid: Size) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres (x, y) of the most attended cells (B, 1, 2); boxes and one unused slot more (B, K + 1, 4); and how far
+    the centres lie beside those in x and in y (B, K + 1, 2), 0 inside, infinite if unused."""
     _check_boxes(boxes, image_size, grid)
     check_weights(attention=attention)
     if attention.shape != (len(boxes), grid[0] * grid[1]):
@@ -135,31 +133,22 @@ def _pointed(attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid
     cell = precise(attention).argmax(-1, keepdim=True)
     y = (precise(cell // grid[1]) + 0.5) * (image_size[0] / grid[0])
     x = (precise(cell % grid[1]) + 0.5) * (image_size[1] / grid[1])
-    return torch.stack([x, y], -1)
-
-
-def _aside(centre: Tensor, boxes: Tensor) -> Tensor:
-    """How far points (B, 1, 2) lie beside boxes (B, K, 4), in x and in y: (B, K, 2), infinite for unused slots."""
-    low, high = precise(boxes).split(2, -1)
+    centre, boxes = torch.stack([x, y], -1), torch.nn.functional.pad(precise(boxes), (0, 0, 0, 1))
+    low, high = boxes.split(2, -1)
     aside = torch.maximum(low - centre, centre - high).clamp(min=0)
-    return aside.masked_fill((high <= low).any(-1, keepdim=True), torch.inf)
+    return centre, boxes, aside.masked_fill((high <= low).any(-1, keepdim=True), torch.inf)
 
 
 def pointing(
-    attention: Tensor,
-    boxes: Tensor,
-    image_size: tuple[int, int],
-    grid: tuple[int, int],
-    *,
-    tolerance: float | None = None,
+    attention: Tensor, boxes: Tensor, image_size: Size, grid: Size, *, tolerance: float | None = None
 ) -> Tensor:
     """The pointing game: 1 if the maximum of the map points at a box, else 0.
 
     The centre of the cell with the most weight must lie in a box, or no further than `tolerance` from one. Values 0
     and 1, higher is better. Equal maxima: the lowest index is taken, so a uniform map points at the upper left cell.
     Sensitive to `tolerance` and to the grid: a box smaller than a cell may hold no centre at all, and many networks see
-    half a cell beside the cell that is drawn (`registration_offset`). Source: Zhang et al. 2016 (Excitation Backprop),
-    who allow 15 pixels.
+    half a cell beside the cell as drawn (`registration_offset`). Source: Zhang et al. 2016 (Excitation Backprop), who
+    allow 15 pixels.
 
     Args:
         attention: (B, R), non-negative.
@@ -172,67 +161,41 @@ def pointing(
     Raises:
         ValueError: as `box_map`; if the attention does not fit the grid or is no map; on a negative tolerance.
     """
-    centre = _pointed(attention, boxes, image_size, grid)
+    centre, boxes, aside = _pointed(attention, boxes, image_size, grid)
     if tolerance is None:
         tolerance = min(image_size[0] / grid[0], image_size[1] / grid[1]) / 2
     if not tolerance >= 0:
         raise ValueError(f"tolerance must be a distance in pixels of at least 0, got {tolerance}")
-    aside = _aside(centre, boxes)
-    # Boxes are open to the right and below: without a tolerance, a centre on that edge lies outside.
-    near = (aside == 0).all(-1) & (centre < precise(boxes)[..., 2:]).all(-1)
-    hit = near | ((aside.norm(dim=-1) <= float(tolerance)) & (tolerance > 0) & aside.isfinite().all(-1))
-    used = (boxes[..., 2] > boxes[..., 0]).any(-1)
-    return torch.where(used, precise(hit.any(-1)), torch.nan)
+    distance = aside.norm(dim=-1)
+    inside = (distance == 0) & (centre < boxes[..., 2:]).all(-1)  # the right and lower edges lie outside
+    hit = inside | ((distance <= float(tolerance)) & (tolerance > 0) & distance.isfinite())
+    return torch.where(distance.isfinite().any(-1), precise(hit.any(-1)), torch.nan)
 
 
-def selection(
-    attention: Tensor, boxes: Tensor, others: Tensor, image_size: tuple[int, int], grid: tuple[int, int]
-) -> Tensor:
-    """1 if the object nearest to where the map points is a right one, else 0: which object, however registered.
+def selection(attention: Tensor, boxes: Tensor, others: Tensor, image_size: Size, grid: Size) -> Tensor:
+    """1 if the box nearest to where the map points is one of `boxes`, 0 if of `others` (B, J, 4): which object it is.
 
-    Distance is that of a box from the centre of the cell with the most weight (`pointing`), 0 inside; equally near
-    counts as right. Blind to being off by less than half the gap between objects. Our design.
-
-    Args:
-        attention, boxes, image_size, grid: as in `pointing`.
-        others: (B, J, 4), the boxes of the other objects; slots of zeros are unused.
+    Near the centre of the most attended cell, that is; equally near counts as right. Insensitive to registration as
+    far as objects lie apart. Our design. Arguments and errors as of `pointing`.
 
     Returns:
         (B,) float64; NaN for examples without boxes, or without others.
-
-    Raises:
-        ValueError: as `pointing`, also of `others`.
     """
-    _check_boxes(others, image_size, grid)
-    centre = _pointed(attention, boxes, image_size, grid)
-    if len(others) != len(boxes):
-        raise ValueError(f"others are of {len(others)} examples, boxes of {len(boxes)}")
-    none = centre.new_full((len(boxes), 1), torch.inf)  # so that there is a smallest one where there are no slots
-    right, wrong = (torch.cat([_aside(centre, b).norm(dim=-1), none], 1).amin(1) for b in (boxes, others))
+    right, wrong = (_pointed(attention, each, image_size, grid)[2].norm(dim=-1).amin(1) for each in (boxes, others))
     return torch.where(right.isfinite() & wrong.isfinite(), precise(right <= wrong), torch.nan)
 
 
-def offset(attention: Tensor, boxes: Tensor, image_size: tuple[int, int], grid: tuple[int, int]) -> Tensor:
-    """By how much the map points beside a box it is near: centre of the cell - centre of the nearest box, in pixels.
+def offset(attention: Tensor, boxes: Tensor, image_size: Size, grid: Size) -> Tensor:
+    """Centre of the most attended cell - centre of the nearest box (the first of equals), where that is near.
 
-    Near is a cell's centre at most one cell's width beside the box and at most one cell's height above or below it;
-    the nearest box is that of the smallest distance (`selection`), the first of equals. Of a map that follows the
-    objects the mean is 0; a constant one is an error of registration. Our design.
-
-    Args:
-        attention, boxes, image_size, grid: as in `pointing`.
+    Near is no further from the box than a cell's width in x and its height in y. In the mean over examples 0 for maps
+    that follow the objects; else an error of registration. Our design. Arguments and errors as of `pointing`.
 
     Returns:
-        (B, 2) float64, x (positive: right of the box's centre) and y (below it); NaN where no box is near.
-
-    Raises:
-        ValueError: as `pointing`.
+        (B, 2) float64, (x, y) in pixels, positive right of and below the box's centre; NaN where no box is near.
     """
-    centre = _pointed(attention, boxes, image_size, grid)
-    boxes = torch.cat([precise(boxes), centre.new_zeros(len(boxes), 1, 4)], 1)  # an unused slot, so that there is one
-    aside = _aside(centre, boxes)
+    centre, boxes, aside = _pointed(attention, boxes, image_size, grid)
     row, nearest = torch.arange(len(boxes), device=boxes.device), aside.norm(dim=-1).argmin(1)
-    low, high = boxes[row, nearest].split(2, -1)
     cell = centre.new_tensor([image_size[1] / grid[1], image_size[0] / grid[0]])
     near = (aside[row, nearest] <= cell).all(-1, keepdim=True)
-    return torch.where(near, centre.squeeze(1) - (low + high) / 2, torch.nan)
+    return torch.where(near, centre[:, 0] - boxes[row, nearest].unflatten(1, (2, 2)).mean(1), torch.nan)

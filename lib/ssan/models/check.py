@@ -16,9 +16,6 @@ from ssan.regions import Regions, default_regions
 from ssan.samplers import Singles
 from ssan.task import Batch
 
-# Registration is told where it takes no longer than so many seconds.
-LONGEST = 10.0
-
 
 def check(model: AttentionModel, batch: Batch, *, regions: Regions | None = None) -> list[str]:
     """Print what can be said of a model's attention from a few examples. Our design.
@@ -91,16 +88,16 @@ def _gradient(model: AttentionModel, output: Output, wrong: list[str]) -> str:
 
 def _registration(model: AttentionModel, batch: Batch, regions: Regions, taken: float) -> str:
     """How far cells lie aside, told by the first examples: as many, up to four, as there is time for."""
-    n, size = math.prod(regions.grid), batch.image.shape[-2:]
-    few = min(4, int(LONGEST / (4 * n * taken)))  # four patches a cell
-    if not few:
-        return f"would take {4 * n * taken:.0f} s, see ssan.metrics.registration_offset"
+    seconds = 4 * math.prod(regions.grid) * taken  # for one example: four patches a cell
+    if seconds > 10:
+        return f"would take {seconds:.0f} s, see ssan.metrics.registration_offset"
     try:
+        few = min(4, int(10 / seconds))
         x, y = registration_offset(model, batch.select(slice(0, few)), regions=regions)
     except ValueError as error:
         return f"not measured: {error}"
-    half = " by ".join(dict.fromkeys(f"{s / k / 2:g}" for s, k in zip(size[::-1], regions.grid[::-1], strict=True)))
-    return f"cells lie {x:+.1f}, {y:+.1f} px beside the pixels they speak of (half a cell is {half} px)"
+    half = batch.image.shape[-1] / regions.grid[1] / 2
+    return f"cells lie {x:+.1f}, {y:+.1f} px beside the pixels they speak of (half a cell is {half:g} px)"
 
 
 @contextmanager

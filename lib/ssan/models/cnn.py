@@ -58,10 +58,7 @@ class GridCNN(nn.Module):
         grid: (rows, columns) of the features; the image must be the grid times a power of two.
         width: number of features per cell.
         kernel: of the strided convolutions. 4 centres what a cell sees on the cell that is drawn; 3, as in VGG and
-            ResNet, centres it half a cell (less half a pixel) further up and left.
-
-    Raises:
-        ValueError: if the grid does not fit the image, or on another kernel.
+            ResNet, centres it half a cell (less half a pixel) further up and left. Any other is a ValueError.
     """
 
     def __init__(

@@ -35,9 +35,8 @@ def _mean(values: Tensor) -> float:
 def map_quality(attention: Tensor, batch: Batch, regions: Regions) -> dict[str, float]:
     """Where maps (B, R) look: entropy; against boxes mass, pointing (also strict), rank correlation, offset, selection.
 
-    `entropy` is in nats over the log of the number of regions, so 1 is uniform; regions are the real ones. `offset_x`
-    and `offset_y` are of the examples where a box is near, `selection` is of those with other objects than the right
-    ones; where there is no such example, there is no such column.
+    `entropy` is in nats over the log of the number of regions, so 1 is uniform; regions are the real ones. Without an
+    example near a box there is no `offset_x` and `offset_y`, without one that has other objects no `selection`.
     """
     n = regions.count(batch).cpu()
     attention, batch = attention[:, : int(n.max())].cpu(), batch.to("cpu")

@@ -19,7 +19,6 @@ from ssan.attention import AttentionModel, as_distribution
 from ssan.metrics import box_distribution, replay
 from ssan.regions import ImageGrid, Regions
 from ssan.samplers import rng
-from ssan.search import Surrogates
 from ssan.study.conditions import Condition, Round, Target, unsupervised
 from ssan.training import predict, prepare_target
 
@@ -33,13 +32,14 @@ def make_target(experiment: Experiment, target: Target) -> Tensor:
     if last.gives == "uniform":
         maps = as_distribution(torch.zeros(experiment.exists.shape), experiment.exists)
     else:
-        without_teachers = {"oracle": _boxes, "centre": _centre}.get(last.gives)
-        made = without_teachers(experiment) if without_teachers else _handed_on(experiment, target, last)
+        if last.gives == "centre":
+            made = centre(_grid(experiment)).repeat(len(experiment.exists), 1)
+        else:
+            made = _boxes(experiment) if last.gives == "oracle" else _handed_on(experiment, target, last)
         maps = prepare_target(made, _exists(experiment, made), last.temperature)
     if target.change == "aligned":
-        grid = _grid(experiment)  # asked first: without one nobody need be searched
-        name, nets = teachers(experiment, target)
-        return aligned(maps, _searched(experiment, target, name, nets, "ridge").attention, grid)
+        occluded = _handed_on(experiment, target, Round(), "ridge")
+        return aligned(maps, occluded, _grid(experiment))
     changes = {"shuffled": functools.partial(shuffled, seed=experiment.seed), "inverted": inverted, "average": average}
     return changes[target.change](maps, _exists(experiment, maps)) if target.change else maps
 
@@ -91,10 +91,7 @@ def average(target: Tensor, exists: Tensor) -> Tensor:
 
 
 def shifted(target: Tensor, grid: tuple[int, int], by: tuple[float, float]) -> Tensor:
-    """Maps (B, R) on a grid moved by (x, y) cells, right and down, bilinear between cells; normalised again.
-
-    What leaves the grid is lost; uniform where nothing is left.
-    """
+    """Maps (B, R) moved by (x, y) cells, bilinear, and normalised again; what leaves the grid is lost."""
     cells = [torch.arange(n, dtype=target.dtype, device=target.device) for n in grid]
     y, x = ((1 - (k[:, None] - k - step).abs()).clamp(min=0) for k, step in zip(cells, by[::-1], strict=True))
     return as_distribution((y @ target.unflatten(1, tuple(grid)) @ x.T).flatten(1))
@@ -129,23 +126,16 @@ def random_variant(n_variants: Tensor, ids: Tensor, seed: int) -> Tensor:
     return (draw.double() * n_variants).long().clamp(max=n_variants - 1)
 
 
-def _searched(
-    experiment: Experiment, target: Target, name: str, nets: list[AttentionModel], selector: str
-) -> Surrogates:
-    """What `teachers` find on the training examples with the target's own masks."""
-    regions = regions_of(experiment, target)
-    return experiment.surrogates(name, nets, selector, target.score, sampler=target.sampler, regions=regions)
-
-
-def _handed_on(experiment: Experiment, target: Target, last: Round) -> Tensor:
+def _handed_on(experiment: Experiment, target: Target, last: Round, selector: str | None = None) -> Tensor:
     (name, nets), batch = teachers(experiment, target), experiment.train_batch
     if last.gives == "attention":
         return torch.stack([predict(net, batch, device=experiment.device)[1] for net in nets]).mean(0)
+    sampler, regions = target.sampler or experiment.settings.sampler, regions_of(experiment, target)
     if last.gives == "random_variant":
-        sampler, regions = target.sampler or experiment.settings.sampler, regions_of(experiment, target)
         index = random_variant(sampler.count(regions.count(batch), regions.grid), batch.ids, experiment.seed)
         return replay(nets, batch, sampler, index, regions=regions, device=experiment.device)[1]
-    surrogates = _searched(experiment, target, name, nets, target.selector)
+    selector = selector or target.selector
+    surrogates = experiment.surrogates(name, nets, selector, target.score, sampler=sampler, regions=regions)
     if last.gives == "surrogate":
         return surrogates.attention
     exists = _exists(experiment, surrogates.attention)
@@ -163,10 +153,6 @@ def _grid(experiment: Experiment) -> tuple[int, int]:
     if experiment.regions.grid is None:
         raise ValueError(f"centre and aligned targets need cells of a grid, {experiment.task.name} has none")
     return experiment.regions.grid
-
-
-def _centre(experiment: Experiment) -> Tensor:
-    return centre(_grid(experiment)).repeat(len(experiment.train_batch), 1)
 
 
 def _exists(experiment: Experiment, maps: Tensor) -> Tensor:
