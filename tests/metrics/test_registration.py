@@ -64,7 +64,7 @@ def test_what_cannot_be_measured():
         (batch.select([]), None, "a batch of 0 examples"),
         (batch, ImageGrid((2, 5)), "a grid of at least 3x3 cells, .*grid=\\(2, 5\\)"),
         (batch, TokenRegions(), "TokenRegions"),
-        (batch, ImageGrid((4, 4)), r"attention has shape \(2, 20\), expected a region for every cell of \(4, 4\)"),
+        (batch, ImageGrid((4, 4)), r"attention has shape \(2, 20\), expected \(2, 16\)"),
         (batch.replace(image=torch.ones(2, 1, 16, 20)), None, "changes no attention"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -5,9 +5,11 @@ import torch
 
 import ssan
 from ssan.metrics import registration_offset
+from ssan.models.check import _registration
 from ssan.models.cnn import GridCNN
 from ssan.models.image import AttentionPoolingCNN
 from ssan.models.vqa import MODELS
+from ssan.regions import ImageGrid
 from ssan.runtime import seeded
 from ssan.task import Batch
 from tests.helpers import generator
@@ -61,3 +63,7 @@ def test_occlusion_says_the_same_and_check_prints_it(kernel, expected, capsys):
     ssan.check(model, batch)
     line = f"registration: cells lie {x:+.1f}, {y:+.1f} px beside the pixels they speak of (half a cell is 4 px)\n"
     assert line in capsys.readouterr().out
+    assert _registration(model, batch, ImageGrid(), 1.0) == "would take 256 s, see ssan.metrics.registration_offset"
+    assert "not measured: expected images and a grid of at least 3x3" in _registration(
+        model, batch, ImageGrid((2, 2)), 0.0001
+    )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ssan.attention import AttentionModel, evaluating
 from ssan.metrics.checks import precise
+from ssan.metrics.variants import fitting
 from ssan.regions import Regions, default_regions
 from ssan.task import Batch
 
@@ -46,27 +47,23 @@ def registration_offset(
     inner = torch.cartesian_prod(*(torch.arange(1, n - 1, device=image.device) + 0.5 for n in grid))
     centres = precise(inner) * precise(image).new_tensor(cell)
     fill, total, moment = image.mean((-2, -1), keepdim=True), 0.0, 0.0
+
+    def logs(image: Tensor) -> Tensor:
+        return precise(fitting(model.attention_map(model(batch.replace(image=image))), batch, regions)).log()
+
     with torch.no_grad(), evaluating([model]):
-        clean = _logs(model, batch, image, grid)
+        clean = logs(image)
         for low in torch.cartesian_prod(*map(torch.arange, (0, 0), size, step)).tolist():
             high = [min(each) for each in zip(map(sum, zip(low, step, strict=True)), size, strict=True)]
             painted = image.clone()
             painted[..., low[0] : high[0], low[1] : high[1]] = fill
-            change = _logs(model, batch, painted, grid) - clean
+            change = logs(painted) - clean
             change = change.masked_fill(~change.isfinite(), torch.nan)  # what was or became exactly 0 says nothing
-            weight = (change - change.nanmedian(1, keepdim=True).values).square().nan_to_num(0).sum(0).view(grid)
-            weight = weight[1:-1, 1:-1].flatten()
+            weight = (change - change.nanmedian(1, keepdim=True).values).square().nan_to_num(0).sum(0)
+            weight = weight.view(grid)[1:-1, 1:-1].flatten()
             total = total + weight.sum()
             moment = moment + weight @ (centres - centres.new_tensor([low, high]).mean(0))
     if not total > 0:
         raise ValueError("hiding pixels changes no attention, so there is nothing to say of where it looks")
     y, x = (moment / total).tolist()
     return x, y
-
-
-def _logs(model: AttentionModel, batch: Batch, image: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, R) float64: log attention of the model on the batch with other images."""
-    attention = model.attention_map(model(batch.replace(image=image)))
-    if attention.shape != (len(batch), grid[0] * grid[1]):
-        raise ValueError(f"attention has shape {tuple(attention.shape)}, expected a region for every cell of {grid}")
-    return precise(attention).log()
