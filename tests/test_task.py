@@ -29,10 +29,12 @@ def test_every_field_is_selected_by_any_kind_of_rows_and_moved():
     for rows in ([1, 2], torch.tensor([1, 2]), slice(1, 3), torch.tensor([False, True, True, False, False, False])):
         assert batch.select(rows).ids.tolist() == batch.ids[1:3].tolist()
     assert len(batch.select([])) == len(batch.select([]).tokens) == 0
-    batch = random_images(4).replace(boxes=torch.rand(4, 2, 4), kind=torch.arange(4), features=torch.rand(4, 6, 3))
+    batch = random_images(4).replace(
+        boxes=torch.rand(4, 2, 4), others=torch.rand(4, 1, 4), kind=torch.arange(4), features=torch.rand(4, 6, 3)
+    )
     chosen, moved = batch.select([3, 1]), batch.to("meta")
     assert chosen.tokens is moved.tokens is None
-    for name in ("ids", "label", "image", "boxes", "kind", "features"):
+    for name in ("ids", "label", "image", "boxes", "others", "kind", "features"):
         assert torch.equal(getattr(chosen, name), getattr(batch, name)[[3, 1]])
         assert getattr(moved, name).is_meta
     # New images leave old features behind.
@@ -46,6 +48,8 @@ def test_fields_that_do_not_fit_are_named():
         ({"label": torch.tensor(0)}, r"Batch.label must have 1 axes .* shape \(\), ids has \(2,\)"),
         ({"ids": [0, 1]}, "Batch.ids must be a tensor, got list"),
         ({"boxes": "none"}, "Batch.boxes must be a tensor, got str"),
+        ({"others": torch.zeros(2, 4)}, r"Batch.others must have 3 axes .* shape \(2, 4\), ids has \(2,\)"),
+        ({"others": torch.zeros(2, 1, 4).long()}, "Batch.others must be floating point"),
         ({"tokens": None}, "tokens and lengths together"),
         ({"lengths": None}, "tokens and lengths together"),
         ({"lengths": torch.tensor([3, 1])}, r"lengths must be in \[1, 2\], got 1 to 3 \(example ids \[7\]\)"),

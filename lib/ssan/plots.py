@@ -23,13 +23,17 @@ from ssan.study.conditions import role_of
 from ssan.study.statistics import by_seed, paired_difference
 
 ROLE_COLOURS = {"baseline": "#000000", "method": "#0072B2", "control": "#E69F00", "ceiling": "#009E73"}
+ROLE_COLOURS["map"] = "#7F7F7F"
 # The same for text, dark enough to be read on white (contrast of at least 4.5 to 1).
-ROLE_TEXT = {"baseline": "#000000", "method": "#0072B2", "control": "#8A5A00", "ceiling": "#00765A"}
+ROLE_TEXT = {"baseline": "#000000", "method": "#0072B2", "control": "#8A5A00", "ceiling": "#00765A", "map": "#5A5A5A"}
 ROLE_LABELS = {role: role for role in ROLE_COLOURS}
-ROLE_LABELS |= {"method": "supervised with surrogates", "ceiling": "ceiling (true regions)"}
-# For kinds of things that have no role: Okabe and Ito's colours but black, and signs, so that colour is not all.
+ROLE_LABELS |= {
+    "method": "supervised with surrogates",
+    "ceiling": "ceiling (true regions)",
+    "map": "no network of its own",
+}
+# For kinds of things that have no role: Okabe and Ito's colours but black.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#B59F00")
-SIGNS = ("o", "s", "^", "v", "P", "X", "<", ">", "p", "h", "*", "8", "H", "d", "D")
 LIGHT = np.array([1.0, 0.75, 0.1])  # of what attention falls on
 
 # One style for all figures: readable in a README column and reproducible to the byte.
@@ -129,8 +133,7 @@ def pair_matrix(words: Sequence[str], change: np.ndarray, label: str, ax: Axes |
         change: (T, T), symmetric, score of the variant minus score of the clean input; NaN on the diagonal.
         label: of the colour bar.
 
-    Raises:
-        ValueError: if `change` is not (T, T).
+    A ValueError if `change` is not (T, T).
     """
     n = len(words)
     if np.shape(change) != (n, n):

@@ -100,8 +100,7 @@ class ImageGrid(Regions):
         fill: `mean` (the image's own mean colour), `zero`, `blur` (the image, strongly blurred) or a colour: one
             number per channel, in the scale of the image tensor.
 
-    Raises:
-        ValueError: on an unknown fill, or when the grid does not divide the image.
+    A ValueError on an unknown fill, or when the grid does not divide the image.
     """
 
     grid: tuple[int, int] = (8, 8)

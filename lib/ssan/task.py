@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class Batch:
     """Examples of one task, in memory; also serves as a whole split of a small data set.
 
-    Text uses `tokens` and `lengths`; image classification uses `image`; visual question answering uses all three.
-    Padding of `tokens` is on the right; `lengths` says what is real.
+    Text uses `tokens`, padded on the right, and `lengths`; image classification `image`; questions on images all three.
 
     Attributes:
         ids: (B,) int64, names of the examples: stable across epochs, processes and subsets; what seeds their masks.
@@ -28,8 +27,8 @@ class Batch:
         tokens: (B, T) int64 word ids, or None.
         lengths: (B,) int64, number of real tokens, 1 <= length <= T, or None.
         image: (B, channels, H, W) float, or None.
-        boxes: (B, K, 4) float, true boxes (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; unused slots are all zero.
-            None where the data has none.
+        boxes, others: (B, K, 4) float, true boxes (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, and those of objects
+            that the label does not depend on; unused slots are all zero. None where the data has none.
         kind: (B,) int64, a code for the kind of example (for questions: the question type), or None.
         words: (B, T) int64, the word each token is a piece of, -1 for none; or None, where every token is a word.
         features: (B, R, D), what a frozen network makes of the images, computed beforehand, in their place; or None.
@@ -46,16 +45,17 @@ class Batch:
     kind: Tensor | None = None
     features: Tensor | None = None
     words: Tensor | None = None
+    others: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, value in self._tensors().items():
             if not isinstance(value, Tensor):
                 raise ValueError(f"Batch.{name} must be a tensor, got {type(value).__name__}")
-            dim = {"tokens": 2, "words": 2, "boxes": 3, "features": 3, "image": 4}.get(name, 1)
+            dim = {"tokens": 2, "words": 2, "boxes": 3, "others": 3, "features": 3, "image": 4}.get(name, 1)
             if value.dim() != dim or value.shape[:1] != self.ids.shape[:1]:
                 given = f"{tuple(value.shape)}, ids has {tuple(self.ids.shape)}"
                 raise ValueError(f"Batch.{name} must have {dim} axes and a row for every id; it has shape {given}")
-            floats = name in ("image", "boxes", "features")
+            floats = name in ("image", "boxes", "others", "features")
             if not value.is_floating_point() if floats else value.dtype != torch.int64:
                 raise ValueError(f"Batch.{name} must be {'floating point' if floats else 'int64'}, got {value.dtype}")
         if (self.tokens is None) != (self.lengths is None):

@@ -21,7 +21,7 @@ def random_items(n):
 
 def test_items_are_whole_in_their_boxes_and_one_fragment_is_a_cut_of_another_item():
     items = random_items(40)
-    images, boxes = scatter(items, items, np.arange(40), seed=1, stream=0, n_fragments=1)
+    images, boxes, others = scatter(items, items, np.arange(40), seed=1, stream=0, n_fragments=1)
     assert images.shape == (40, 1, 64, 64)
     cuts = np.lib.stride_tricks.sliding_window_view(items, (8, 8), axis=(1, 2))
     for i, (canvas, ((x0, y0, x1, y1),)) in enumerate(zip(images[:, 0], boxes, strict=True)):
@@ -30,17 +30,18 @@ def test_items_are_whole_in_their_boxes_and_one_fragment_is_a_cut_of_another_ite
         ys, xs = canvas.nonzero()
         patch = canvas[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
         assert patch.shape == (8, 8)
+        assert others[i].tolist() == [[xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]]
         assert (cuts == patch).all((-1, -2)).any((1, 2)).nonzero()[0].tolist() not in ([], [i])
 
 
 def test_no_item_is_cluttered_by_itself_and_the_brighter_pixel_shows():
-    images, boxes = scatter(flat_items(3).repeat(50, 0), flat_items(3), np.arange(3).repeat(50), seed=0, stream=0)
+    images, boxes, _ = scatter(flat_items(3).repeat(50, 0), flat_items(3), np.arange(3).repeat(50), seed=0, stream=0)
     for i, (canvas, ((x0, y0, x1, y1),)) in enumerate(zip(images[:, 0], boxes, strict=True)):
         canvas[y0:y1, x0:x1] = 0
         assert set(np.unique(canvas)) - {0} == {1, 2, 3} - {1 + i // 50}
     # Items outside of the pool may have any fragment.
     outside = {"places": np.full(60, -1), "seed": 0, "stream": 0}
-    images, _ = scatter(flat_items(60), flat_items(2, first=200), n_fragments=40, **outside)
+    images, *_ = scatter(flat_items(60), flat_items(2, first=200), n_fragments=40, **outside)
     assert all({200, 201} <= set(np.unique(canvas)) for canvas in images)
     assert (images == 201).sum() > 1.2 * (images == 200).sum()
 
@@ -51,7 +52,7 @@ def test_few_are_the_first_of_many_items_are_everywhere_and_streams_differ():
     first = scatter(items[:few], items, np.arange(few), seed=5, stream=1, n_fragments=3)
     assert all(np.array_equal(a, b[:few]) for a, b in zip(first, many, strict=True))
     for other in ({"seed": 6, "stream": 1}, {"seed": 5, "stream": 2}):
-        _, boxes = scatter(items[:50], items, np.arange(50), **other)
+        _, boxes, _ = scatter(items[:50], items, np.arange(50), **other)
         assert (boxes == many[1][:50]).all((1, 2)).mean() < 0.1
     assert (many[1][:CHUNK] == many[1][CHUNK : 2 * CHUNK]).all((1, 2)).mean() < 0.1
     corners = many[1][:, 0, :2]
@@ -121,7 +122,7 @@ def test_items_know_their_place_in_the_pool(fashion, monkeypatch):
 
 def test_subsets_are_nested_and_the_task_is_the_same_again(fashion):
     task, small = clutter(fashion[0]), clutter(fashion[0], 13)
-    for name in ("ids", "label", "images", "boxes"):
+    for name in ("ids", "label", "images", "boxes", "others"):
         assert torch.equal(getattr(small.train, name), getattr(task.train, name)[:13])
     assert torch.equal(small.test.images, task.test.images)
     assert clutter(fashion[0]).fingerprint() == task.fingerprint() != clutter(fashion[0], seed=2).fingerprint()

@@ -17,6 +17,7 @@ def fields():
         "tokens": torch.randint(9, (6, 5), generator=g),
         "lengths": torch.tensor([1, 2, 5, 3, 2, 2]),
         "boxes": torch.tensor([[[0.0, 1, 8, 8], [0, 0, 0, 0]]]).repeat(6, 1, 1),
+        "others": torch.tensor([[[0.0, 0, 2, 1]]]).repeat(6, 1, 1),
         "kind": torch.arange(6),
     }
 
@@ -29,7 +30,7 @@ def test_select_row_by_row(rows):
     assert len(batch) == len(chosen)
     for i, row in enumerate(chosen.tolist()):
         assert torch.equal(batch.image[i], values["images"][values["image_of"][row]] / 255)
-        for name in ("ids", "label", "lengths", "boxes", "kind"):
+        for name in ("ids", "label", "lengths", "boxes", "others", "kind"):
             assert torch.equal(getattr(batch, name)[i], values[name][row])
         assert torch.equal(batch.tokens[i], values["tokens"][row, : batch.tokens.shape[1]])
     assert batch.tokens.shape[1] == values["lengths"][chosen].max()
@@ -42,7 +43,7 @@ def test_a_part_selects_what_the_whole_selects_and_features_go_with_their_images
     assert torch.equal(batch.features, whole.features[whole.image_of[rows]])
     assert batch.image is None
     assert len(part.images) == len(part.presence) == len(whole.image_of[rows].unique())
-    for name in ("ids", "label", "features", "boxes", "tokens", "lengths", "kind"):
+    for name in ("ids", "label", "features", "boxes", "others", "tokens", "lengths", "kind"):
         assert torch.equal(getattr(part.select(slice(0, 3)), name), getattr(batch, name)), name
     assert torch.equal(part.presence[part.image_of], whole.presence[whole.image_of[rows]])
 
@@ -74,6 +75,8 @@ def test_only_images_and_normalisation():
         ({"features": torch.rand(3, 6, 2)}, "features describes 3 images, there are 4"),
         ({"mean": (0.5, 0.5)}, "mean has 2 numbers for 3 channels"),
         ({"boxes": torch.zeros(6, 4)}, r"must be \(N, K, 4\)"),
+        ({"others": torch.ones(6, 2, 4)}, r"box \[1.0, 1.0, 1.0, 1.0\] of example 100 does not lie"),
+        ({"others": torch.zeros(5, 2, 4)}, "others describes 5 examples, there are 6"),
     ],
 )
 def test_bad_fields(changes, message):

@@ -1,9 +1,8 @@
-"""Words and answers as numbers."""
+"""Words as numbers."""
 
 import pytest
-import torch
 
-from ssan.data.questions import encode_answers, encode_questions, vocabulary, words_in
+from ssan.data.questions import encode_questions, vocabulary, words_in
 
 QUESTIONS = ["What is the red shape?", "is it red?", "what is it", "What is 'the' red shape ?"]
 
@@ -25,9 +24,3 @@ def test_questions_come_back_from_their_ids():
 def test_questions_without_a_known_word(question):
     with pytest.raises(ValueError, match="no word of the question"):
         encode_questions(["is it red", question], vocabulary(QUESTIONS))
-
-
-def test_answers():
-    assert torch.equal(encode_answers(["no", "yes", "no"], ("yes", "no")), torch.tensor([1, 0, 1]))
-    with pytest.raises(ValueError, match=r"answers \['maybe'\] are not among the 2 classes"):
-        encode_answers(["no", "maybe"], ("yes", "no"))

@@ -156,6 +156,8 @@ def test_question_image_boxes_and_answer_belong_together(task):
         assert torch.equal(batch.image[i] * 255, torch.from_numpy(scenes.images[scene]).float())
         boxes = [scenes.boxes[scene][k].tolist() for k in sorted(objects)]
         assert batch.boxes[i].tolist() == boxes + [[0] * 4] * (6 - len(boxes))
+        others = [scenes.boxes[scene][k].tolist() for k in sorted(set(range(6)) - objects)]
+        assert batch.others[i].tolist() == others + [[0] * 4] * (6 - len(others))
     expected = np.stack([scenes.shapes == 0, scenes.shapes == 1], axis=-1)
     assert np.array_equal(task.train.presence.view(-1, 6, 2), expected)
 

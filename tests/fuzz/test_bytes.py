@@ -8,7 +8,6 @@ import random
 import re
 import types
 import warnings
-import zipfile
 
 import numpy as np
 import pandas as pd
@@ -18,11 +17,10 @@ import torch
 from scipy import stats
 
 from ssan import Pairs, Singles, Surrogates, find_surrogates, load_surrogates, search_to_disk
-from ssan.data import catalogue, easy_vqa, fetching, image, sources, text
+from ssan.data import catalogue, fetching, image, sources, text
 from ssan.files import load_model, save_model
 from ssan.study.examples import load_examples, save_examples
 from ssan.widgets import SamplingExplorer
-from tests.data.test_easy_vqa import write
 from tests.data.test_image import write_fashion
 from tests.data.test_sources import file_of, tar_of, zip_of
 from tests.fuzz.conftest import FACTOR, SAID, SEED, attempt
@@ -102,18 +100,6 @@ def archives(folder, patch):
     return {path: lambda path=path: read(path) for path in paths}
 
 
-def easy(folder, _):
-    write(folder, 3, 2)
-    with zipfile.ZipFile(wheel := folder / easy_vqa.WHEEL) as archive:
-        (picture := folder / "png").write_bytes(archive.read(archive.namelist()[1]))
-
-    def read():
-        with zipfile.ZipFile(zip_of(folder / "pictures", {"in/0.png": picture.read_bytes()})) as archive:
-            return easy_vqa.read_images(archive, "in", 64).shape == (1, 3, 64, 64)
-
-    return {picture: read, wheel: lambda: easy_vqa.easy_vqa_task(folder, n_valid=1)}
-
-
 def downloaded(folder, patch):
     lines = "\n".join(f"{kind} words {number} ?" for kind in ("DESC:a", "ENTY:b", "NUM:c") for number in range(6))
     rows = "\r\n".join(f"{k}\t{(-1) ** k * 2.5}\tthe film number {k} isn''t &amp; bad" for k in range(1, 25))
@@ -128,7 +114,7 @@ def downloaded(folder, patch):
     return reads | {movie: lambda: text.text_task("movie", vectors=None)}
 
 
-READERS = {own: 32_000, shards: 12_000, archives: 8000, easy: 8000, downloaded: 14_000}
+READERS = {own: 32_000, shards: 12_000, archives: 12_000, downloaded: 18_000}
 
 
 @pytest.mark.parametrize("reader", READERS, ids=lambda each: each.__name__)

@@ -182,7 +182,9 @@ def searched(what, model, sampler, regions, selector, how, seen, device):
         assert clean(more.get("attention"), more.get("drop")) or not exists(batch).all()
 
 
-@inputs(6000, tensors(B, 2, 2, kinds=WHOLE), tensors(B, 2, 2), mostly((12, 12), odd=SMALL), GRID, MAP, mostly(0.0, 2))
+@inputs(
+    6000, tensors(B, 2, 2, kinds=WHOLE), tensors(B, 2, 2), mostly((12, 12), odd=SMALL), GRID, MAP, mostly(0.0, 2, None)
+)
 def boxes(corner, side, size, grid, attention, tolerance):
     boxes = torch.cat([corner, corner + side], -1) if corner.shape == side.shape == (B, 2, 2) else corner
     cover = metrics.box_map(boxes, size, grid)
@@ -190,6 +192,7 @@ def boxes(corner, side, size, grid, attention, tolerance):
     assert distributions(metrics.box_distribution(boxes, size, grid))
     mass, _ = metrics.mass_in_box(attention, cover), metrics.pointing(attention, boxes, size, grid, tolerance=tolerance)
     assert clean(attention, mass[cover.sum(-1) > 0])
+    metrics.selection(attention, boxes, boxes.roll(1, 1), size, grid), metrics.offset(attention, boxes, size, grid)
 
 
 @inputs(1000, FEW, *map(named, (MAKING, ATTACHING, LOADING, STATE)))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssan.metrics import box_distribution, box_map, mass_in_box, pointing, rank_correlation
+from ssan.metrics import box_distribution, box_map, mass_in_box, offset, pointing, rank_correlation, selection
 from ssan.metrics import boxes as module
 
 
@@ -110,6 +110,12 @@ def test_pointing_by_hand(cell, near, far):
     boxes = torch.tensor([[[0.0, 0, 0, 0], [4, 4, 10, 8]]])
     assert pointing(point(cell), boxes, (16, 16), (4, 4), tolerance=far).item() == 1
     assert near is None or pointing(point(cell), boxes, (16, 16), (4, 4), tolerance=near).item() == 0
+    half = pointing(point(cell), boxes, (16, 16), (4, 4), tolerance=2.0)  # half a cell, of the shorter side
+    assert torch.equal(pointing(point(cell), boxes, (16, 16), (4, 4)), half)
+    wide = boxes * torch.tensor([3, 1, 3, 1])
+    assert torch.equal(
+        pointing(point(cell), wide, (16, 48), (4, 4)), pointing(point(cell), wide, (16, 48), (4, 4), tolerance=2)
+    )
 
 
 def test_pointing_takes_the_lowest_of_equal_maxima():
@@ -139,6 +145,37 @@ def test_pointing_equals_a_loop(seed, tolerance):
         assert hits[i].item() == expected
 
 
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10**6), k=st.integers(0, 3), j=st.integers(0, 3))
+def test_selection_and_offset_equal_a_loop(seed, k, j):
+    """Right objects and others; where the map points, the nearest of both decides, and how far beside it that is."""
+    size, grid = (24, 36), (4, 3)  # cells of 6 x 12
+    boxes, others = random_boxes(seed, 5, k, size), random_boxes(seed + 1, 5, j, size)
+    attention = torch.rand(5, 12, generator=torch.Generator().manual_seed(seed))
+    selected, beside = selection(attention, boxes, others, size, grid), offset(attention, boxes, size, grid)
+    for i in range(5):
+        best = max(range(12), key=lambda r: (attention[i, r], -r))
+        y, x = (best // 3 + 0.5) * 6, (best % 3 + 0.5) * 12
+        right, wrong = ([box for box in some[i].tolist() if any(box)] for some in (boxes, others))
+
+        def aside(box, x=x, y=y):
+            return max(box[0] - x, x - box[2], 0), max(box[1] - y, y - box[3], 0)
+
+        def distance(box):
+            return math.hypot(*aside(box))
+
+        if right and wrong:
+            assert selected[i].item() == (min(map(distance, right)) <= min(map(distance, wrong)))
+        else:
+            assert selected[i].isnan()
+        nearest = min(right, key=distance, default=None)
+        if nearest is None or aside(nearest)[0] > 12 or aside(nearest)[1] > 6:
+            assert beside[i].isnan().all()
+        else:
+            centre = (nearest[0] + nearest[2]) / 2, (nearest[1] + nearest[3]) / 2
+            assert beside[i].tolist() == pytest.approx([x - centre[0], y - centre[1]])
+
+
 def test_mass_and_rank_can_move_in_opposite_directions():
     """The reason to report both: a sharp map that misorders the rest against a flat one in the right order."""
     cover = torch.tensor([[1.0, 0.5, 0.25, 0, 0, 0]])
@@ -151,12 +188,12 @@ def test_mass_and_rank_can_move_in_opposite_directions():
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        (torch.zeros(2, 4), r"\(B, K, 4\)"),
-        (torch.zeros(2, 1, 5), r"\(B, K, 4\)"),
-        (torch.tensor([[[0.0, 0, 9, 4]]]), "box 0 of example 0.*outside the image of height 16 and width 8"),
-        (torch.tensor([[[0.0, 0, 8, 17]]]), "outside"),
-        (torch.tensor([[[-1.0, 0, 8, 4]]]), "outside"),
-        (torch.tensor([[[1.0, 1, 2, 2], [4, 4, 2, 6]]]), "box 1 of example 0.*no area"),
+        (torch.zeros(2, 4), r"\(N, K, 4\)"),
+        (torch.zeros(2, 1, 5), r"\(N, K, 4\)"),
+        (torch.tensor([[[0.0, 0, 9, 4]]]), "of example 0 does not lie in its 8x16 image"),
+        (torch.tensor([[[0.0, 0, 8, 17]]]), "does not lie"),
+        (torch.tensor([[[-1.0, 0, 8, 4]]]), "does not lie"),
+        (torch.tensor([[[1.0, 1, 2, 2], [4, 4, 2, 6]]]), r"\[4.0, 4.0, 2.0, 6.0\] of example 0"),
         (torch.tensor([[[1.0, 1, 2, torch.nan]]]), "boxes holds NaN"),
     ],
 )
@@ -165,6 +202,8 @@ def test_bad_boxes(boxes, message):
         lambda: box_map(boxes, (16, 8), (2, 2)),
         lambda: box_distribution(boxes, (16, 8), (2, 2)),
         lambda: pointing(torch.ones(1, 4), boxes, (16, 8), (2, 2)),
+        lambda: offset(torch.ones(1, 4), boxes, (16, 8), (2, 2)),
+        lambda: selection(torch.ones(1, 4), torch.zeros(1, 1, 4), boxes, (16, 8), (2, 2)),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -198,5 +237,7 @@ def test_bad_sizes_and_pointing():
     for tolerance in (-1.0, math.nan):
         with pytest.raises(ValueError, match="tolerance"):
             pointing(torch.ones(1, 16), boxes, (16, 16), (4, 4), tolerance=tolerance)
+    with pytest.raises(ValueError, match=r"expected \(2, 16\)"):
+        selection(torch.ones(1, 16), boxes, boxes.repeat(2, 1, 1), (16, 16), (4, 4))
     with pytest.raises(ValueError, match="non-negative"):
         pointing(-torch.ones(1, 16), boxes, (16, 16), (4, 4))

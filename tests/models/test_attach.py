@@ -404,6 +404,7 @@ def test_check_tells_what_is_wrong(capsys):
     ssan.check(attach(counting, attention="gate", regions=ImageGrid((4, 4))), pictures())
     assert all(torch.equal(value, before[key]) for key, value in counting.state_dict().items())
     assert not counting.cnn[1].training
+    assert "registration: cells lie " in capsys.readouterr().out
     named = {"inputs": lambda batch: batch_inputs(module.config, batch) | {"output_attentions": True}}
     dropped = attach(module, attention=lambda out: out.attentions[-1], **named, **WORDS)
     assert "after dropout" in ssan.check(dropped, batch)[0]

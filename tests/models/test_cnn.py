@@ -18,7 +18,7 @@ def test_halvings():
 
 
 def test_a_cell_sees_what_lies_in_it():
-    """A pixel reaches its own cell, one cell before it and two behind: four convolutions, three with strides."""
+    """A pixel reaches its own cell and two on every side of it: four convolutions, three with strides."""
     cnn = GridCNN(1, (32, 32), (4, 4), width=8).eval()
     with torch.no_grad():
         for parameter in cnn.parameters():
@@ -29,7 +29,7 @@ def test_a_cell_sees_what_lies_in_it():
         changed[0, 0, 8 * row + 4, 8 * column + 4] = 1
         difference = (cnn(image) - cnn(changed)).abs().sum(1)[0]
         far = torch.ones(4, 4, dtype=torch.bool)
-        far[max(row - 1, 0) : row + 3, max(column - 1, 0) : column + 3] = False
+        far[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = False
         assert difference[row, column] > 0
         assert difference[far].abs().max() == 0
 

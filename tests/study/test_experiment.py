@@ -11,7 +11,7 @@ from ssan.samplers import Singles
 from ssan.search import find_surrogates
 from ssan.study import CONDITIONS, Condition, Round, Target
 from ssan.study.schedules import AnnealOut
-from ssan.study.targets import product
+from ssan.study.targets import aligned, centre, product
 from ssan.training import fit, predict, prepare_target
 from tests.study.tiny import SMALL, TRAIN, of_images, of_text, weights
 
@@ -75,27 +75,30 @@ def test_rows_are_deterministic_and_read_again(experiment, tmp_path):
 
 def test_targets_are_distributions_over_the_words_there_are(experiment):
     for condition in CONDITIONS.values():
-        if condition.target is not None and condition.target.rounds[-1].gives != "oracle":
+        if condition.target is not None and condition.name not in ("oracle", "aligned_self"):
             target = experiment.target(condition.target)
             assert torch.allclose(target.sum(-1), torch.ones(len(target)), atol=1e-5), condition.name
             assert float(target.min()) >= 0
             assert float(target.masked_fill(experiment.exists, 0).abs().max()) == 0, condition.name
     with pytest.raises(ValueError, match="the oracle needs true boxes, tiny has none"):
         experiment.target(Target((Round("oracle"),)))
-    with pytest.raises(ValueError, match="fill='zero' is for cells of images, tiny has TokenRegions"):
-        experiment.target(Target(fill="zero"))
+    for target in (Target((Round("centre"),)), Target((LOOK,), change="aligned")):
+        with pytest.raises(ValueError, match="centre and aligned targets need cells of a grid, tiny has none"):
+            experiment.target(target)
 
 
-def test_the_oracle_and_fills_on_images(tmp_path):
+def test_the_oracle_on_images(tmp_path):
     experiment, inside = of_images(tmp_path), torch.zeros(24, 4, 4)
     inside[:, 1:3, 1:3] = 0.25
     assert_target(experiment, Target((Round("oracle"),)), inside.flatten(1))
-    maps = []
-    for fill in ((0.5,), "zero"):
-        regions = dataclasses.replace(experiment.regions, fill=fill)
-        maps.append(search(experiment, experiment.baseline(0), regions=regions, **IMPORTANCE).attention)
-        assert_target(experiment, Target(fill=fill, **IMPORTANCE), maps[-1])
-    assert not torch.allclose(*maps)
+    assert_target(experiment, Target((Round("centre"),)), centre((4, 4)).repeat(24, 1))
+    teachers = [experiment.baseline(k) for k in range(2)]
+    attention = sum(predict(net, experiment.train_batch, device="cpu")[1] for net in teachers) / 2
+    found = search(experiment, teachers, selector="ridge").attention
+    shown = prepare_target(attention, experiment.exists)
+    expected = {"aligned": aligned(shown, found, (4, 4)), "average": shown.mean(0).repeat(24, 1)}
+    for change, maps in expected.items():
+        torch.testing.assert_close(experiment.target(Target((LOOK,), teachers=2, change=change)), maps)
 
 
 def test_teachers_give_attention_or_what_the_search_finds_with_the_targets_own_masks(experiment):

@@ -20,7 +20,9 @@ def boxed(n=12):
     boxes[:, 0] = torch.tensor([1.0, 2, 6, 7])
     boxes[::3, 1] = torch.tensor([7.0, 0, 11, 5])
     boxes[5] = 0  # an example without a box
-    return batch.replace(boxes=boxes)
+    others = torch.zeros(n, 1, 4)
+    others[:4] = torch.tensor([8.0, 6, 12, 8])
+    return batch.replace(boxes=boxes, others=others)
 
 
 def test_maps_on_images():
@@ -29,10 +31,19 @@ def test_maps_on_images():
     expected = {
         "mass_in_box": metrics.mass_in_box(maps, cover),
         "pointing": metrics.pointing(maps, batch.boxes, (8, 12), GRID),
+        "strict_pointing": metrics.pointing(maps, batch.boxes, (8, 12), GRID, tolerance=0),
+        "selection": metrics.selection(maps, batch.boxes, batch.others, (8, 12), GRID),
+        "offset_x": metrics.offset(maps, batch.boxes, (8, 12), GRID)[:, 0],
+        "offset_y": metrics.offset(maps, batch.boxes, (8, 12), GRID)[:, 1],
         "rank_correlation": metrics.rank_correlation(maps, cover),
         "entropy": metrics.entropy(maps, normalised=True),
     }
     assert values == pytest.approx({name: float(each.nanmean()) for name, each in expected.items()})
+    # Columns of which there is nothing to say are left out: no other objects, no box near.
+    last, far = torch.eye(6)[[5] * 12], batch.replace(boxes=torch.tensor([[[0.0, 0, 1, 1]]]).repeat(12, 1, 1))
+    few = map_quality(maps, batch.replace(others=None), ImageGrid(GRID))
+    assert values.keys() - few.keys() == {"selection"}
+    assert values.keys() - map_quality(last, far, ImageGrid(GRID)).keys() == {"offset_x", "offset_y"}
 
 
 def test_a_model_of_images(monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ssan.study import metrics_in, report, statistics, verdicts
-from ssan.study.report import recovered
+from ssan.study.report import recovered, table
 
 
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=12), st.integers(0, 1000))
@@ -111,10 +111,15 @@ def test_reports_show_the_rows_numbers_and_tell_ablations_from_conditions():
     cells = rows[rows["condition"] == "oracle"].assign(condition="fill=mean", axis="fill", value="mean")
     small = rows[rows["condition"] == "baseline"].assign(axis="training set: baseline", value="125", accuracy=0.1234)
     text, varied = report(pd.concat([rows, cells, small])).split("one thing varied at a time")
-    assert "t, 9 training examples, 8 seeds: test accuracy" in text
+    assert "t, 9 training examples, means of 8 seeds" in text
     assert all(sentence in text for sentence in verdicts(rows, "accuracy"))
     for label, numbers in statistics.compare(rows, "accuracy").iterrows():
-        line = " ".join(next(line for line in text.splitlines() if line.startswith(label)).split())
+        name = label.removesuffix("/scratch").replace("/", ", ")
+        line = next(line for line in text.splitlines() if line.startswith(f"{name} "))
+        assert f"{numbers['mean']:.3f}" in line
+    whole = table(rows, "accuracy")
+    for label, numbers in statistics.compare(rows, "accuracy").iterrows():
+        line = " ".join(next(line for line in whole.splitlines() if line.startswith(label)).split())
         assert f"{numbers['mean']:.3f} {numbers['std']:.3f}" in line
         if label != "baseline/scratch":
             assert f"{numbers['difference']:+.3f} [{numbers['low']:+.3f}, {numbers['high']:+.3f}]" in line

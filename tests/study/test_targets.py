@@ -1,5 +1,6 @@
 """Controls: targets that carry no information stay what they say they are."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -65,6 +66,45 @@ def test_random_variants_exist_and_depend_on_seed_and_id_alone(seed, n):
     assert index.dtype == torch.int64
     assert 0 <= int(index.min()) <= int(index.max()) < n
     assert torch.equal(targets.random_variant(torch.full((50,), n), ids[order], seed), index[order])
+
+
+def test_average_is_one_map_for_all_of_one_length():
+    maps = targets.average(random_maps(EXISTS, 0, torch.float64), EXISTS)
+    assert_distributions(maps)
+    assert torch.equal(maps[0], maps[4])
+    assert targets.average(torch.tensor([[1.0, 0], [0.5, 0.5]]), torch.ones(2, 2) > 0).tolist() == [[0.75, 0.25]] * 2
+
+
+@pytest.mark.parametrize("by", [(0, 0), (1, 0), (0, -1), (0.5, 0), (-0.5, 1.0), (0.25, -2), (9, 0)])
+def test_shifted_equals_a_loop(by):
+    grid = _, columns = 3, 4
+    target, moved = random_maps(torch.ones(2, 12) > 0, 1, torch.float64), torch.zeros(2, 12, dtype=torch.float64)
+    for cell in range(12):
+        for place in range(12):  # where the tent over the cell's new centre reaches
+            x, y = (place % columns - cell % columns - by[0], place // columns - cell // columns - by[1])
+            moved[:, place] += target[:, cell] * max(0, 1 - abs(x)) * max(0, 1 - abs(y))
+    total = moved.sum(1, keepdim=True)
+    expected = moved / total if total.all() else torch.full_like(moved, 1 / 12)  # all of it left the grid
+    torch.testing.assert_close(targets.shifted(target, grid, by), expected)
+
+
+@pytest.mark.parametrize("by", [(0, 0), (1, 0.5), (-0.5, -1), (0.5, 0.5)])
+def test_aligned_takes_a_shift_back(by):
+    grid, peaks = (6, 7), torch.zeros(9, 6, 7, dtype=torch.float64)
+    peaks[torch.arange(9), torch.arange(9) % 3 + 1, torch.arange(9) // 3 + 2] = (
+        1  # off the border, where weight is lost
+    )
+    peaks = peaks.flatten(1)
+    away = targets.shifted(peaks, grid, by)
+    back = targets.shifted(away, grid, (-by[0], -by[1]))
+    assert torch.equal(targets.aligned(away, peaks + 0.01, grid), back)
+    assert torch.equal(targets.aligned(away, away, grid), away)
+
+
+def test_centre():
+    assert targets.centre((2, 3)).tolist() == [0, 0.5, 0, 0, 0.5, 0]
+    assert targets.centre((4, 4)).view(4, 4)[1:3, 1:3].tolist() == [[0.25] * 2] * 2
+    assert targets.centre((3, 3)).tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0]
 
 
 def test_random_variants_are_drawn_evenly():

@@ -13,7 +13,6 @@ TASKS = {
     "trec_minilm": ("ssan.data.minilm", "trec_minilm_task"),
     "movie_minilm": ("ssan.data.minilm", "movie_minilm_task"),
     "shapes": ("ssan.data.vqa", "shapes_task"),
-    "easy_vqa": ("ssan.data.easy_vqa", "easy_vqa_task"),
     "cluttered_fashion": ("ssan.data.image", "cluttered_fashion_task"),
 }
 
@@ -23,12 +22,12 @@ def load_task(name: str, *, n_train: int | None = None, seed: int = 0, **options
 
     Args:
         name: `trec`, `movie` (text), `trec_minilm`, `movie_minilm` (the same for a pretrained transformer),
-            `cluttered_fashion` (images), `shapes`, `easy_vqa` (questions).
+            `cluttered_fashion` (images), `shapes` (questions).
         n_train: number of training examples (of `shapes`: images), nested for one seed; None takes all there are, of
             generated data the loader's default.
         seed: names the training subset; of generated data, the data.
-        **options: further arguments of the loader, see `ssan.data.text`, `ssan.data.minilm`, `ssan.data.vqa`,
-            `ssan.data.easy_vqa` and `ssan.data.image`.
+        **options: further arguments of the loader, see `ssan.data.text`, `ssan.data.minilm`, `ssan.data.vqa`
+            and `ssan.data.image`.
 
     Raises:
         ValueError: if there is no such task, or as its loader.

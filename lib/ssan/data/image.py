@@ -41,7 +41,8 @@ def cluttered_fashion_task(
 
     Images are (1, size, size) floats in [0, 1] on a black ground, so that the default fill 0 is the ground itself. Test
     items and their fragments come from Fashion-MNIST's test split, validation ones from training items set aside for
-    it. Example ids are places in a random order of the source split, the same in every subset.
+    it. Example ids are places in a random order of the source split, the same in every subset. `others` of the splits
+    are the boxes of the fragments, which are cuts rather than whole objects and may lie over each other.
 
     Args:
         n_train: number of training images; smaller training sets of one seed are the beginnings of larger ones.
@@ -84,13 +85,14 @@ def cluttered_fashion_task(
         items = shrink(sources[train].data[chosen[: max(n, _POOL)]], item).numpy()
         geometry = {"size": size, "n_fragments": n_fragments, "fragment": fragment}
         places = np.where(np.arange(n) < _POOL, np.arange(n), -1)
-        images, boxes = scatter(items[:n], items[:_POOL], places, seed=seed, stream=stream, **geometry)
+        images, boxes, others = scatter(items[:n], items[:_POOL], places, seed=seed, stream=stream, **geometry)
         return ImageSplit(
             ids=torch.arange(start, start + n),
             label=sources[train].targets[chosen[:n]],
             images=torch.from_numpy(images),
             image_of=torch.arange(n),
             boxes=torch.from_numpy(boxes).float(),
+            others=torch.from_numpy(others).float(),
         )
 
     return Task(
@@ -119,7 +121,7 @@ def scatter(
     size: int = 64,
     n_fragments: int = 16,
     fragment: int = 8,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Put each item at a random place of its own canvas, among fragments of other items.
 
     Fragments are square cuts of whole items, from random places; they keep off the item's box and, where they meet
@@ -133,11 +135,10 @@ def scatter(
         size, n_fragments, fragment: see `cluttered_fashion_task`.
 
     Returns:
-        canvases (N, 1, size, size) uint8, and boxes (N, 1, 4) int64: (x0, y0, x1, y1) of the items, x1 and y1
-        exclusive. Canvas i depends on (seed, stream, i), item i and the pool alone.
+        canvases (N, 1, size, size) uint8, boxes (N, 1, 4) int64: (x0, y0, x1, y1) of the items, x1 and y1 exclusive,
+        and those of the fragments (N, n_fragments, 4). Canvas i depends on (seed, stream, i), item i and the pool.
 
-    Raises:
-        ValueError: if item and fragments do not fit on the canvas beside each other, or the pool is too small.
+    A ValueError if item and fragments do not fit on the canvas beside each other, or the pool is too small.
     """
     side = items.shape[-1]
     if not 1 <= fragment <= side or side + 2 * fragment > size or n_fragments < 0:
@@ -148,22 +149,25 @@ def scatter(
     if len(pool) < 2:
         raise ValueError(f"fragments come from other items: the pool needs at least 2, it has {len(pool)}")
     images = np.zeros((len(items), size, size), dtype=np.uint8)
-    corners = np.empty((len(items), 2), dtype=np.int64)
+    corners = np.empty((len(items), 1, 2), dtype=np.int64)
+    others = np.empty((len(items), n_fragments, 2), dtype=np.int64)
     for start in range(0, len(items), CHUNK):
         generator = np.random.default_rng([seed, stream, start // CHUNK])
         here, n = slice(start, start + CHUNK), len(items) - start
         # Numbers are always drawn for a whole chunk, so that a shorter last one repeats the beginning of a full one.
         corner = generator.integers(size - side + 1, size=(CHUNK, 2))
-        corners[here] = corner[:n]
-        for _ in range(n_fragments):
+        corners[here, 0] = corner[:n]
+        for k in range(n_fragments):
             inside = places[here] >= 0
             source = (generator.random(CHUNK)[:n] * (len(pool) - inside)).astype(np.int64)
             source += inside & (source >= places[here])  # passes over the item itself
             cut = generator.integers(side - fragment + 1, size=(CHUNK, 2))[:n]
             place = _beside(generator, corner, side, fragment, size)[:n]
+            others[here, k] = place
             _brighten(images[here], place, pool[source[:, None, None], *_window(cut, fragment)])
-        _brighten(images[here], corners[here], items[here])
-    return images[:, None], np.concatenate([corners, corners + side], axis=1)[:, None]
+        _brighten(images[here], corners[here, 0], items[here])
+    boxes = (np.concatenate([at, at + width], axis=2) for at, width in ((corners, side), (others, fragment)))
+    return images[:, None], *boxes
 
 
 def _beside(generator: np.random.Generator, item: np.ndarray, side: int, fragment: int, size: int) -> np.ndarray:

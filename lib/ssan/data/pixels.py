@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ssan.task import Batch
 
-_PER_EXAMPLE = ("tokens", "lengths", "boxes", "kind")
+_PER_EXAMPLE = ("tokens", "lengths", "boxes", "others", "kind")
 _PER_IMAGE = ("presence", "features")
 
 
@@ -28,15 +28,15 @@ class ImageSplit:
         tokens: (N, T) int64 word ids, or None.
         lengths: (N,) int64 number of real tokens, or None.
         boxes: (N, K, 4), (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; unused slots all zero. Or None.
+        others: (N, J, 4), the same of other objects in the image, which the label does not depend on. Or None.
         kind: (N,) int64, or None.
         presence: (M, P) float, what is to be seen somewhere in each image: 1 yes, 0 no, NaN unknown. Labels of whole
             images, without positions; a CNN may be pretrained on them. Or None.
         mean, std: per channel, or one number: batches hold (pixel / 255 - mean) / std.
         features: (M, R, D), what a frozen network makes of each image; batches hold it in place of the images. Or None.
 
-    Raises:
-        ValueError: if images are not bytes of 1 or 3 channels, a box leaves its image or is turned inside out, or
-            the fields do not fit each other.
+    A ValueError if images are not bytes of 1 or 3 channels, a box leaves its image or is turned inside out, or the
+    fields do not fit each other.
     """
 
     ids: Tensor
@@ -51,6 +51,7 @@ class ImageSplit:
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
     features: Tensor | None = None
+    others: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.shape[1] not in (1, 3):
@@ -71,8 +72,9 @@ class ImageSplit:
         for name in ("mean", "std"):
             if len(getattr(self, name)) not in (1, self.images.shape[1]):
                 raise ValueError(f"{name} has {len(getattr(self, name))} numbers for {self.images.shape[1]} channels")
-        if self.boxes is not None:
-            check_boxes(self.boxes, self.images.shape[-2], self.images.shape[-1], self.ids)
+        for boxes in (self.boxes, self.others):
+            if boxes is not None:
+                check_boxes(boxes, self.images.shape[-2], self.images.shape[-1], self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""Questions and answers as numbers."""
+"""Questions as numbers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ def encode_questions(questions: Sequence[str], words: Sequence[str]) -> tuple[Te
 
     Words that `words` does not hold become `<unk>`.
 
-    Raises:
-        ValueError: naming a question that has no known word: a model could only guess at it.
+    A ValueError naming a question that has no known word: a model could only guess at it.
     """
     index = {word: i for i, word in enumerate(words)}
     ids = {
@@ -45,11 +44,3 @@ def encode_questions(questions: Sequence[str], words: Sequence[str]) -> tuple[Te
     padded = {question: known + [index[PADDING]] * (width - len(known)) for question, known in ids.items()}
     tokens = torch.tensor([padded[question] for question in questions], dtype=torch.long)
     return tokens.reshape(len(questions), width), lengths
-
-
-def encode_answers(answers: Sequence[str], class_names: Sequence[str]) -> Tensor:
-    """(N,) class of each answer; a ValueError names those that are not classes."""
-    index = {name: i for i, name in enumerate(class_names)}
-    if strange := sorted(set(answers) - set(index)):
-        raise ValueError(f"answers {strange[:5]} are not among the {len(index)} classes {tuple(class_names)}")
-    return torch.tensor([index[answer] for answer in answers], dtype=torch.long)

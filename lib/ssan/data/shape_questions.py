@@ -77,8 +77,7 @@ def pick(questions: Questions, generator: np.random.Generator, non_relational: i
 
     Fewer questions of a group are a subset of more of it, and no group's draw depends on the other's number.
 
-    Raises:
-        ValueError: if a number is not in [0, 12], or both are 0.
+    A ValueError if a number is not in [0, 12], or both are 0.
     """
     most = 12  # of the 18 in a group; so many are decidable in all but freak scenes
     if not (0 <= non_relational <= most and 0 <= relational <= most and non_relational + relational):

@@ -49,8 +49,7 @@ def scene_chunks(
     Yields:
         (scenes, generator): up to 250 scenes. Scene i depends on (seed, stream, i) and the geometry alone.
 
-    Raises:
-        ValueError: if a number is out of range, or six such objects do not fit into the image.
+    A ValueError if a number is out of range, or six such objects do not fit into the image.
     """
     if n < 1:
         raise ValueError(f"the number of scenes must be at least 1, got {n}")

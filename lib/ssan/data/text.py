@@ -177,8 +177,7 @@ def encode(
             search or train, which need a true class.
         max_length: sentences are cut after so many tokens, at least 1.
 
-    Raises:
-        ValueError: if `sentences` is a single string or empty, a sentence has no words, or a label is not a class.
+    A ValueError if `sentences` is a single string or empty, a sentence has no words, or a label is not a class.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError(f"encode needs a list of at least one sentence, got {sentences!r}")

@@ -27,7 +27,8 @@ def shapes_task(
     grid: tuple[int, int] = (8, 8),
     fill: str = "zero",
 ) -> Task:
-    """Questions about six coloured shapes: generated, with the boxes of the objects that each answer depends on.
+    """Questions about six coloured shapes: generated, with the boxes of the objects that each answer depends on,
+    and of the `others`.
 
     Non-relational questions ask for one object's shape or place, relational ones for the shape of the object closest to
     or furthest from another, or how many have the same shape. `kind` of the splits indexes `shape_questions.KINDS`.
@@ -43,8 +44,7 @@ def shapes_task(
         size: height and width of the images in pixels.
         grid, fill: of the regions that masks hide by default, see `ssan.regions.ImageGrid`.
 
-    Raises:
-        ValueError: if a number is out of range, or the grid does not divide the image.
+    A ValueError if a number is out of range, or the grid does not divide the image.
     """
     check_grid(grid, (size, size))
     table = [shape_questions.words_of(kind, colour) for kind in KINDS for colour in COLOURS]
@@ -67,6 +67,7 @@ def shapes_task(
             tokens=tokens[question],
             lengths=lengths[question],
             boxes=_first(boxes[image_of.numpy()], depends_on[asked]),
+            others=_first(boxes[image_of.numpy()], ~depends_on[asked]),
             kind=question // len(COLOURS),
             presence=torch.nn.functional.one_hot(torch.from_numpy(shapes), len(SHAPES)).flatten(1).float(),
         )

@@ -33,8 +33,7 @@ def check_finite(**values: Tensor) -> None:
 def check_weights(**maps: Tensor) -> None:
     """Maps (B, R) that are finite and non-negative and not zero everywhere.
 
-    Raises:
-        ValueError: naming the map, the first example that breaks this, and what was found.
+    A ValueError naming the map, the first example that breaks this, and what was found.
     """
     check_same_shape(**maps)
     check_finite(**maps)
@@ -54,8 +53,7 @@ def check_weights(**maps: Tensor) -> None:
 def check_exists(exists: Tensor | None, like: Tensor) -> Tensor:
     """`exists` as bool (B, R); all True if it is None.
 
-    Raises:
-        ValueError: if it is not bool, or of another shape than `like`.
+    A ValueError if it is not bool, or of another shape than `like`.
     """
     if exists is None:
         return torch.ones_like(like, dtype=torch.bool)

@@ -95,8 +95,7 @@ def insertion_deletion(
     Returns:
         `InsertionDeletion`, float64.
 
-    Raises:
-        ValueError: as `leave_one_out`, if `attention` does not fit the regions, or `steps` is below 1.
+    A ValueError as `leave_one_out`, if `attention` does not fit the regions, or `steps` is below 1.
     """
     if steps is not None:
         whole("steps", steps, 1)

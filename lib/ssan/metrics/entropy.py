@@ -22,8 +22,7 @@ def entropy(attention: Tensor, exists: Tensor | None = None, *, normalised: bool
     Returns:
         (B,) float64.
 
-    Raises:
-        ValueError: on other shapes, NaN, negative weights, or a map without any weight on existing regions.
+    A ValueError on other shapes, NaN, negative weights, or a map without any weight on existing regions.
     """
     check_weights(attention=attention)
     exists = check_exists(exists, attention)

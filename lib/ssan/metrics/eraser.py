@@ -54,8 +54,7 @@ def comprehensiveness(
     Returns:
         (B,) float64, never NaN.
 
-    Raises:
-        ValueError: as `leave_one_out`, if `attention` does not fit the regions, or `share` is out of range.
+    A ValueError as `leave_one_out`, if `attention` does not fit the regions, or `share` is out of range.
     """
     options = {"score": score, "perturbations_per_eval": perturbations_per_eval}
     return _lost(model, batch, regions, attention, share, keep_top=False, **options)

@@ -80,8 +80,7 @@ def faithfulness(
     Returns:
         (B,) float64.
 
-    Raises:
-        ValueError: as `variant_scores`, or if `attention` or `drop` does not fit the regions.
+    A ValueError as `variant_scores`, or if `attention` or `drop` does not fit the regions.
     """
     attention, drop, exists = attention_and_drop(
         model, batch, regions, attention, drop, score=score, perturbations_per_eval=perturbations_per_eval

@@ -23,8 +23,7 @@ def rank_correlation(a: Tensor, b: Tensor, exists: Tensor | None = None) -> Tens
     Returns:
         (B,) float64.
 
-    Raises:
-        ValueError: on shapes that do not match, or NaN or infinity on an existing region.
+    A ValueError on shapes that do not match, or NaN or infinity on an existing region.
     """
     check_same_shape(a=a, b=b)
     exists = check_exists(exists, a)

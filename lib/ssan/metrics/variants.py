@@ -56,8 +56,7 @@ def variant_scores(
         (B, V) float64, V the largest number of variants, NaN beyond an example's own; and (B, R) float64, R the largest
         number of regions, 0 beyond an example's own.
 
-    Raises:
-        ValueError: on an unknown score, an empty batch, a chunk below 1, or outputs outside the contract.
+    A ValueError on an unknown score, an empty batch, a chunk below 1, or outputs outside the contract.
     """
     (model,) = check_search(model, "best", score, perturbations_per_eval)
     if not len(batch):
@@ -99,8 +98,7 @@ def replay(
     Returns:
         Scores (B,) and attention (B, R), on the CPU.
 
-    Raises:
-        ValueError: as `variant_scores`, or if an index is missing or does not exist.
+    A ValueError as `variant_scores`, or if an index is missing or does not exist.
     """
     if not len(examples) or index.shape != (len(examples),):
         raise ValueError(f"expected an index (B,) of B > 0 examples, got {tuple(index.shape)} for {len(examples)}")
@@ -128,8 +126,7 @@ def places(attention: Tensor, exists: Tensor) -> Tensor:
 def fitting(attention: Tensor, batch: Batch, regions: Regions) -> Tensor:
     """`attention` checked against the regions of `batch`, and cut to (B, R) for R the largest number of regions.
 
-    Raises:
-        ValueError: if it is no map, has other examples, too few regions, or regions nobody knows what to do with.
+    A ValueError if it is no map, has other examples, too few regions, or regions nobody knows what to do with.
     """
     check_weights(attention=attention)
     if not len(batch):

@@ -25,8 +25,7 @@ def make_model(task: Task, seed: int, name: str | None = None, **options: object
             text in pieces `minilm`.
         **options: of the model, see `ssan.models.text`, `.minilm`, `.image` and `.vqa`.
 
-    Raises:
-        ValueError: if there is no model of that name for such a task.
+    A ValueError if there is no model of that name for such a task.
     """
     first = task.train.select(torch.arange(1))
     of_text = text if first.words is None else minilm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from ssan.attention import AttentionModel, Output, as_models, check_output, evaluating
-from ssan.metrics import variant_scores
+from ssan.metrics import registration_offset, variant_scores
 from ssan.models.attach import AttachedModel
 from ssan.regions import Regions, default_regions
 from ssan.samplers import Singles
@@ -19,8 +20,8 @@ from ssan.task import Batch
 def check(model: AttentionModel, batch: Batch, *, regions: Regions | None = None) -> list[str]:
     """Print what can be said of a model's attention from a few examples. Our design.
 
-    Sums, the share on regions, the gradient, what regions there are, whether hiding them changes scores, and what a
-    variant costs.
+    Sums, the share on regions, the gradient, what regions there are, whether hiding them changes scores, what a variant
+    costs, and of images how far the cells lie beside the pixels they speak of (`metrics.registration_offset`).
 
     Example:
         >>> assert not ssan.check(ssan.attach(hf_classifier, tokenizer=tokenizer), batch)
@@ -66,6 +67,8 @@ def check(model: AttentionModel, batch: Batch, *, regions: Regions | None = None
     lines.append(f"hiding one region: {changed:.0%} of the scores change; {1000 * taken:.3g} ms a variant")
     if changed == 0:
         wrong.append("hiding regions changes no score: does `hide` reach what the model reads?")
+    if regions.grid is not None and batch.image is not None:
+        lines.append(f"registration: {_registration(model, batch, regions, taken)}")
     return _told(wrong, lines)
 
 
@@ -81,6 +84,20 @@ def _gradient(model: AttentionModel, output: Output, wrong: list[str]) -> str:
     if not reached:
         wrong.append("the attention depends on no parameter that learns")
     return f"gradient: reaches {reached} of {len(learning)} learning parameters"
+
+
+def _registration(model: AttentionModel, batch: Batch, regions: Regions, taken: float) -> str:
+    """How far cells lie aside, told by the first examples: as many, up to four, as there is time for."""
+    seconds = 4 * math.prod(regions.grid) * taken  # for one example: four patches a cell
+    if seconds > 10:
+        return f"would take {seconds:.0f} s, see ssan.metrics.registration_offset"
+    try:
+        few = min(4, int(10 / seconds))
+        x, y = registration_offset(model, batch.select(slice(0, few)), regions=regions)
+    except ValueError as error:
+        return f"not measured: {error}"
+    half = batch.image.shape[-1] / regions.grid[1] / 2
+    return f"cells lie {x:+.1f}, {y:+.1f} px beside the pixels they speak of (half a cell is {half:g} px)"
 
 
 @contextmanager

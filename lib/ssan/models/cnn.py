@@ -13,8 +13,7 @@ from ssan.task import Batch
 def checked_image(batch: Batch, channels: int, size: tuple[int, int]) -> Tensor:
     """The images of `batch`, after making sure that a model built for `channels` and `size` can read them.
 
-    Raises:
-        ValueError: if there are none, they have another shape or are not floats, or a pixel is NaN or infinite.
+    A ValueError if there are none, they have another shape or are not floats, or a pixel is NaN or infinite.
     """
     image = batch.image
     if image is None:
@@ -41,9 +40,10 @@ def halvings(size: tuple[int, int], grid: tuple[int, int]) -> int:
     return factor.bit_length() - 1
 
 
-def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+def convolution(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
     """Convolution that keeps the size (divided by `stride`), batch normalisation, ReLU."""
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, 1, bias=False)
+    return nn.Sequential(layer, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
 class GridCNN(nn.Module):
@@ -56,14 +56,20 @@ class GridCNN(nn.Module):
         size: (height, width) of the image.
         grid: (rows, columns) of the features; the image must be the grid times a power of two.
         width: number of features per cell.
+        kernel: of the strided convolutions. 4 centres what a cell sees on the cell that is drawn; 3, as in VGG and
+            ResNet, centres it half a cell (less half a pixel) further up and left. Any other is a ValueError.
     """
 
-    def __init__(self, channels: int, size: tuple[int, int], grid: tuple[int, int] = (8, 8), width: int = 64) -> None:
+    def __init__(
+        self, channels: int, size: tuple[int, int], grid: tuple[int, int] = (8, 8), width: int = 64, *, kernel: int = 4
+    ) -> None:
         super().__init__()
+        if kernel not in (3, 4):
+            raise ValueError(f"kernel must be 4 (registered) or 3 (half a cell aside), got {kernel!r}")
         self.channels, self.size, self.grid, self.width = channels, tuple(size), tuple(grid), width
         n = halvings(size, grid)
         widths = [channels, *(max(8, width >> (n - 1 - i)) for i in range(n))]
-        layers = [convolution(a, b, stride=2) for a, b in pairwise(widths)]
+        layers = [convolution(a, b, 2, kernel) for a, b in pairwise(widths)]
         self.layers = nn.Sequential(*layers, convolution(widths[-1], width))
 
     def forward(self, image: Tensor) -> Tensor:

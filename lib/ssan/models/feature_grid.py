@@ -22,8 +22,7 @@ class FeatureGrid(Regions):
         grid: (rows, columns) of the feature map.
         fill: `zero`, or `mean` (the example's own mean feature).
 
-    Raises:
-        ValueError: on an unknown fill, or a batch without features or with another number of them.
+    A ValueError on an unknown fill, or a batch without features or with another number of them.
     """
 
     grid: tuple[int, int] = (8, 8)

@@ -31,8 +31,7 @@ class QuestionEncoder(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Question vectors (B, hidden).
 
-        Raises:
-            ValueError: if the batch has no questions, or a word id is not in the vocabulary.
+        A ValueError if the batch has no questions, or a word id is not in the vocabulary.
         """
         if batch.tokens is None:
             raise ValueError("this model needs a batch with questions (tokens and lengths), this one has none")

@@ -26,9 +26,9 @@ class AttentionPoolingCNN(AttentionModel):
         grid: (rows, columns) of the attention; the image must be the grid times a power of two.
         width: features per cell.
         attention_dim: size of local and global features where they are added up.
+        kernel: of the strided convolutions, see `GridCNN`.
 
-    Raises:
-        ValueError: if the grid does not fit the image.
+    A ValueError if the grid does not fit the image.
     """
 
     def __init__(
@@ -40,9 +40,10 @@ class AttentionPoolingCNN(AttentionModel):
         grid: tuple[int, int] = (8, 8),
         width: int = 32,
         attention_dim: int = 32,
+        kernel: int = 4,
     ) -> None:
         super().__init__()
-        self.cnn = GridCNN(channels, size, grid, width)
+        self.cnn = GridCNN(channels, size, grid, width, kernel=kernel)
         self.local = nn.Conv2d(width, attention_dim, 1, bias=False)
         self.glob = nn.Linear(width, attention_dim)
         self.score = nn.Conv2d(attention_dim, 1, 1)

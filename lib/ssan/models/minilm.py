@@ -31,8 +31,7 @@ class FrozenBelow(AttachedModel):
         regions: what masks hide, see `ssan.WordRegions`.
         frozen: how many layers, from below; 0 trains everything, the embeddings too.
 
-    Raises:
-        ValueError: if no layer is left to train.
+    A ValueError if no layer is left to train.
     """
 
     def __init__(self, module: nn.Module, regions: Regions, frozen: int = 4) -> None:

@@ -38,7 +38,8 @@ def pretrain_cnn(
     *,
     grid: tuple[int, int] = (8, 8),
     width: int = 32,
-    steps: int = 250,
+    kernel: int = 4,
+    steps: int = 500,
     batch_size: int = 64,
     learning_rate: float = 1e-2,
 ) -> GridCNN:
@@ -47,14 +48,13 @@ def pretrain_cnn(
     Args:
         task: its training split must be an `ImageSplit` with `presence`; nothing else of the task is looked at.
         seed: of initial weights and batch order; the global random state is left alone.
-        grid, width: (rows, columns) of the features, and how many per cell.
+        grid, width, kernel: (rows, columns) of the features, how many per cell, and of what kernel: see `GridCNN`.
         steps, batch_size, learning_rate: of Adam, images per step, and the peak of its one-cycle learning rate.
 
     Returns:
         The CNN in evaluation mode, its parameters without gradient.
 
-    Raises:
-        ValueError: if the training split has no image-level labels.
+    A ValueError if the training split has no image-level labels.
     """
     split = task.train
     if not isinstance(split, ImageSplit) or split.presence is None:
@@ -63,7 +63,7 @@ def pretrain_cnn(
             "ImageSplit with presence, or hand the model a CNN of your own"
         )
     with seeded(seed):
-        cnn = GridCNN(split.images.shape[1], tuple(split.images.shape[2:]), grid, width)
+        cnn = GridCNN(split.images.shape[1], tuple(split.images.shape[2:]), grid, width, kernel=kernel)
         head = PresenceHead(width, split.presence.shape[1])
         parameters = [*cnn.parameters(), *head.parameters()]
         optimizer = torch.optim.Adam(parameters, lr=learning_rate)

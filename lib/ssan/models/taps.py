@@ -172,8 +172,7 @@ class OutputTap(Tap):
 def find_tap(module: nn.Module, path: str | None, layer: int) -> Tap:
     """The tap that fits `module`, or its submodule at `path`.
 
-    Raises:
-        ValueError: if nothing known is found, or the path leads nowhere.
+    A ValueError if nothing known is found, or the path leads nowhere.
     """
     if path is not None:
         return _tap_at(module, path)

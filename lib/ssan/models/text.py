@@ -100,8 +100,7 @@ class SelfAttentiveLSTM(AttentionModel):
         vectors: (V, embedding_dim) pretrained word vectors, or None. They are trained further.
         pad_id: the id written behind short sentences when `config.fixed_length` asks for more than the batch has.
 
-    Raises:
-        ValueError: if `vectors` does not have shape (V, embedding_dim), or `hides_padding` has no `fixed_length`.
+    A ValueError if `vectors` does not have shape (V, embedding_dim), or `hides_padding` has no `fixed_length`.
     """
 
     def __init__(

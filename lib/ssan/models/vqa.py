@@ -64,7 +64,8 @@ def make_model(
     *,
     cnn: GridCNN | None = None,
     cnn_width: int = 32,
-    cnn_steps: int = 250,
+    cnn_steps: int = 500,
+    cnn_kernel: int = 4,
     **sizes,
 ) -> GridQuestionModel:
     """See `ssan.make_model`.
@@ -77,11 +78,11 @@ def make_model(
             `task`'s training images, once per task and process: all seeds see through the same eyes.
         cnn_width: features per cell of that CNN.
         cnn_steps: how long it is pretrained, see `pretrain_cnn`.
+        cnn_kernel: of its strided convolutions, see `GridCNN`.
         **sizes: passed on to the model's constructor.
 
-    Raises:
-        ValueError: if there is nothing to pretrain a CNN on.
+    A ValueError if there is nothing to pretrain a CNN on.
     """
-    cnn = pretrained_cnn(task, width=cnn_width, steps=cnn_steps) if cnn is None else cnn
+    cnn = pretrained_cnn(task, width=cnn_width, steps=cnn_steps, kernel=cnn_kernel) if cnn is None else cnn
     with seeded(seed):
         return MODELS[name](copy.deepcopy(cnn), len(task.words), task.n_classes, **sizes)

@@ -84,8 +84,7 @@ def encode_words(
     Returns:
         A `Batch` with tokens, lengths and words; words that have no pieces are left out and the others renumbered.
 
-    Raises:
-        ValueError: if the tokenizer is no fast one, or a sentence has no words.
+    A ValueError if the tokenizer is no fast one, or a sentence has no words.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(

@@ -81,9 +81,8 @@ class Sampler(ABC):
         Returns:
             An int, or an int64 tensor of the same shape.
 
-        Raises:
-            ValueError: if there is no region, or another number than the grid has cells; or the sampler needs a grid
-                and there is none, or does not fit it.
+        A ValueError if there is no region, or another number than the grid has cells; or the sampler needs a grid and
+        there is none, or does not fit it.
         """
         if grid is not None:
             pair("grid", tuple(grid))
@@ -114,8 +113,7 @@ class Sampler(ABC):
         Returns:
             (M, R) bool, True = kept. Row of index 0: all True. Columns at or beyond n_regions: True.
 
-        Raises:
-            ValueError: on an index that does not exist, a `width` smaller than `n_regions`, or as `count`.
+        A ValueError on an index that does not exist, a `width` smaller than `n_regions`, or as `count`.
         """
         index, n, ids = self.arguments(n_regions, indices, example_id, grid)
         largest = int(n.max()) if n.numel() else 0

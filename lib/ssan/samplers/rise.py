@@ -99,8 +99,7 @@ class Rise(Sampler):
             (M, H, W) float32 in [0, 1], multiples of 2**-20: how much of each pixel is kept; and (M, rows x columns)
             float32 in [0, 1], how much of each cell. Index 0: all ones.
 
-        Raises:
-            ValueError: on an index that does not exist, an empty image, or a grid that does not divide it.
+        A ValueError on an index that does not exist, an empty image, or a grid that does not divide it.
         """
         field = self._field(size, grid, indices, example_id)
         return _interpolate(*field), self._means(field, grid)

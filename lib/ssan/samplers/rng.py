@@ -52,8 +52,7 @@ def philox(
     Returns:
         Four int64 tensors of words in [0, 2**32), of the broadcast shape.
 
-    Raises:
-        ValueError: if the seed does not fit into 64 signed bits.
+    A ValueError if the seed does not fit into 64 signed bits.
     """
     seed = check_seed(seed)
     k0, k1 = seed & WORD, (seed >> 32) & WORD

@@ -22,9 +22,8 @@ class _Windows(Sampler):
         window: number of consecutive regions in a line; on a grid its side, or (rows, columns), in cells.
         stride: distance of the windows, >= 1. A last window ends with the input, whatever the stride.
 
-    Raises:
-        ValueError: on other numbers; when used, if a window of (rows, columns) meets regions without a grid, or the
-            window does not fit into the grid, or is all of it.
+    A ValueError on other numbers; when used, if a window of (rows, columns) meets regions without a grid, or the window
+    does not fit into the grid, or is all of it.
     """
 
     window: int | tuple[int, int]

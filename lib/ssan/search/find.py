@@ -76,10 +76,8 @@ def find_surrogates(
     Returns:
         `Surrogates`; `index`, `score` are those of the best variant, whatever the selector makes of the scores.
 
-    Raises:
-        ValueError: on unknown names, no examples, a sampler that does not fit the regions, outputs outside the
-            contract, labels outside the classes, or NaN in scores or maps.
-        TypeError: if a model is no `AttentionModel`.
+    A ValueError on unknown names, no examples, a sampler that does not fit the regions, outputs outside the contract,
+    labels outside the classes, or NaN in scores or maps. A TypeError if a model is no AttentionModel.
     """
     teachers = check_search(model_or_teachers, selector, score, perturbations_per_eval, tie_tolerance)
     if not len(examples):

@@ -76,9 +76,8 @@ class Ridge:
         return -torch.cat(values).masked_fill(~self._clean.exists, 0)
 
     def _solve(self, covariance: Tensor, right: Tensor) -> Tensor:
-        """(K, W): coefficients for K right sides (K, W) of one covariance (W, W); what other regressions replace."""
-        eye = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-        return torch.linalg.solve(covariance + self.strength * eye, right.T).T
+        """(K, W): coefficients for K right sides (K, W) of one covariance (W, W)."""
+        return torch.linalg.solve(covariance + self.strength * torch.eye(len(covariance)).to(covariance), right.T).T
 
     def _runs(self) -> tuple[list[int], list[int]]:
         """First row and number of rows of every run of examples with the same masks: one matrix serves them all.

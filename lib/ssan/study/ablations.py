@@ -37,14 +37,12 @@ class Variation:
         axis, value: what is varied, and to what, as figures print it.
         condition: what is trained.
         start: from which weights.
-        n_train: another size of the training set, or None.
     """
 
     axis: str
     value: str
     condition: Condition
     start: str = "scratch"
-    n_train: int | None = None
 
 
 def _vary(axis: str, value: object, target: Target, *, start: str = "scratch", **changes) -> Variation:

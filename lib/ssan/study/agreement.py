@@ -25,10 +25,9 @@ NUMBERS, SEEDS, SELECTORS = (30, 100, 300), (0, 1, 2), ("importance", "ridge")
 
 
 def agreement(task: str, seed: int, numbers: tuple[int, ...] = NUMBERS, n: int = 24) -> list[dict[str, object]]:
-    """Train the baseline of a task's full plan, search its first `n` training examples twice, with other masks.
+    """Rows for every number of masks and selector: `agreement`, the mean rank correlation of two draws' maps.
 
-    Returns:
-        A row for every number of masks and selector: `agreement` is the mean rank correlation of the two maps.
+    Both search the first `n` training examples with the baseline of the task's full plan.
     """
     settings = plan(task, "full").settings
     data = load_task(settings.task, n_train=settings.n_train, seed=seed)

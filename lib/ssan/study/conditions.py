@@ -19,7 +19,8 @@ class Round:
     Attributes:
         gives: `surrogate` (what the selector makes of the variants), `attention` (their mean attention on the clean
             input), `gradient` (attention times gradient), `product` of the first two, `random_variant` (the
-            attention on a variant drawn at random), or what asks no teacher: `uniform`, `oracle` (the true boxes).
+            attention on a variant drawn at random), or what asks no teacher: `uniform`, `oracle` (the true boxes),
+            `centre` (the middle of the image).
         temperature: sharpens (below 1) or flattens (above 1) the map.
     """
 
@@ -43,8 +44,8 @@ class Target:
         teachers: how many nets are averaged in every round; they differ in initial weights and batch order.
         augmented: teachers and students are trained on inputs masked as the search does it: nothing new to them.
         sampler: which masks are tried; None takes the study's.
-        fill: what hidden cells of an image show; None takes the task's.
-        change: `shuffled` (dealt to other examples) or `inverted`, done to the last round's targets; or None.
+        change: what is done to the last round's targets: `shuffled` (dealt to other examples), `inverted`, `aligned`
+            (all moved by one shift), `average` (the same for everybody); or None.
     """
 
     rounds: tuple[Round, ...] = (Round(),)
@@ -53,7 +54,6 @@ class Target:
     teachers: int = 1
     augmented: bool = False
     sampler: Sampler | None = None
-    fill: str | tuple[float, ...] | None = None
     change: str | None = None
 
     def __post_init__(self) -> None:

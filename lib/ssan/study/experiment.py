@@ -211,8 +211,7 @@ class Experiment:
     def row(self, name: str | Condition, start: str, profile: str, **named: object) -> dict[str, object]:
         """`run`, with columns that name the row (`profile`, `named`); read from disk if this row was made before.
 
-        Raises:
-            ValueError: if what is on disk was changed or is another row, or a measured number is NaN or infinite.
+        A ValueError if what is on disk was changed or is another row, or a measured number is NaN or infinite.
         """
         chosen = condition(name)
         key = config_hash(self.hash, dataclasses.replace(chosen, tags=()), start, named)

@@ -1,7 +1,6 @@
 """Maps that are judged in the place of a net's attention: such as know nothing, and explanations made afterwards.
 
-All of them explain the score of the true class, about which the measures ask too. Explanations with a sign are moved up
-until their least important region has 0, which keeps their order.
+All explain the true class's score, as the measures do. Explanations with a sign are moved up until their least is 0.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ssan.attention import AttentionModel, Output, as_distribution, evaluating
 from ssan.metrics import box_distribution, leave_one_out
-from ssan.models.attach import AttachedModel
+from ssan.models.attach import AttachedModel, batch_inputs
 from ssan.regions import Regions
 from ssan.samplers import rng
 from ssan.search import SCORES
@@ -72,12 +71,7 @@ def attention_x_gradient(model: AttentionModel, batch: Batch, score: str = "log_
 
 
 def rollout(model: AttachedModel, batch: Batch, regions: Regions) -> Tensor:
-    """(B, R): attention through all layers: the product of `(A + I) / 2`, heads averaged, read at `[CLS]`.
-
-    Source: Abnar and Zuidema 2020.
-    """
-    from ssan.models.attach import batch_inputs
-
+    """(B, R): attention through all layers, the product of `(A + I) / 2` at `[CLS]` (Abnar and Zuidema 2020)."""
     module, parts = model.detach(), []
     before = module.config._attn_implementation
     module.set_attn_implementation("eager")
@@ -97,10 +91,7 @@ def rollout(model: AttachedModel, batch: Batch, regions: Regions) -> Tensor:
 
 
 def integrated_gradients(model: AttachedModel, batch: Batch, regions: Regions) -> Tensor:
-    """(B, R): integrated gradients of the word vectors, from the sentence with every word hidden; captum's.
-
-    Summed over the pieces of a word. Source: Sundararajan et al. 2017.
-    """
+    """(B, R): captum's integrated gradients (Sundararajan et al. 2017) of word vectors, from all words hidden."""
     from captum.attr import LayerIntegratedGradients
 
     parts = []

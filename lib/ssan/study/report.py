@@ -27,8 +27,9 @@ METRICS = {
     "drops_as_baseline": "drops as the baseline's (Spearman of this net's drops with the baseline's)",
     "map_as_baseline_drops": "map as the baseline's drops (Spearman of the map with the baseline's drops)",
 }
-# What sentences are made of.
-TOLD = ("accuracy", "pointing", "selection", "top_1", "comprehensiveness", "faithfulness_beyond_position")
+# What is printed, and what sentences are made of.
+TOLD = ("accuracy", "pointing", "selection", "top_1", "comprehensiveness", "sufficiency")
+TOLD += ("faithfulness_beyond_position",)
 
 
 def metrics_in(rows: pd.DataFrame) -> list[str]:
@@ -93,10 +94,11 @@ def _relation(difference) -> str:
 
 
 def means(rows: pd.DataFrame) -> str:
-    """Means over seeds of every measure, a line for each condition, as text."""
-    names = {name: METRICS[name].split(" (")[0] for name in metrics_in(rows)}
-    lines = ["condition", "start"] if rows["start"].nunique() > 1 else ["condition"]
-    return rows.groupby(lines, sort=False)[list(names)].mean().rename(columns=names).round(3).T.to_string()
+    """Means over seeds of what is told, a line for each condition, as text."""
+    names = {name: METRICS[name].split(" (")[0] for name in metrics_in(rows) if name in TOLD}
+    label = rows["condition"] + rows["start"].map(lambda start: "" if start == "scratch" else f", {start}")
+    shown = rows.groupby(label, sort=False)[list(names)].mean().rename(columns=names)
+    return shown.to_string(float_format="{:.3f}".format, index_names=False)
 
 
 def ablations(rows: pd.DataFrame) -> str:

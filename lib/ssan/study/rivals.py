@@ -59,37 +59,29 @@ class KernelShap(Ridge):
 
     strength: float = 1e-3
 
-    def start(self, clean: Clean) -> None:
-        super().start(clean)
-        self._seen: list[tuple[Tensor, ...]] = []
-
     def update(self, chunk: Chunk, improved: Tensor) -> None:  # noqa: ARG002
-        score = (chunk.score - self._clean.score[chunk.rows]).double()
         exists = self._clean.exists[chunk.rows, : chunk.kept.shape[1]]
         hidden = (~chunk.kept.bool() & exists).double()
-        for row in chunk.rows.unique().tolist():
-            of_row = chunk.rows == row
-            self._seen.append((row, hidden[of_row], score[of_row]))
+        n, gone = exists.sum(1).double(), hidden.sum(1)
+        inner = (gone > 0) & (gone < n)
+        choices = (torch.lgamma(n + 1) - torch.lgamma(gone + 1) - torch.lgamma(n - gone + 1)).exp()
+        weight = ((n - 1) / (choices * gone * (n - gone)).clamp(min=1)).where(inner, 0)
+        # Scores are relative to the clean input, which pins the intercept to 0.
+        score = (chunk.score - self._clean.score[chunk.rows]).double()
+        self._n.index_add_(0, chunk.rows, inner.double()[:, None])
+        self._score.index_add_(0, chunk.rows, weight[:, None])
+        self._hidden_score[:, : hidden.shape[1]].index_add_(0, chunk.rows, hidden * (weight * score)[:, None])
+        for row in chunk.rows.unique():
+            some = hidden[chunk.rows == row]
+            gram = self._gram[row, : hidden.shape[1], : hidden.shape[1]]
+            gram += (some * weight[chunk.rows == row, None]).T @ some
 
     def values(self) -> Tensor:
         """(B, W): the coefficients."""
-        values = torch.zeros_like(self._clean.attention, dtype=torch.float64)
-        for row in range(len(values)):
-            parts = [part for part in self._seen if part[0] == row]
-            width = int(self._clean.exists[row].sum())
-            if width < 2 or not parts:
-                continue
-            hidden = torch.cat([part[1][:, :width] for part in parts])
-            score = torch.cat([part[2] for part in parts])
-            k, n = width - hidden.sum(1), torch.tensor(float(width), dtype=torch.float64)
-            inner = (k > 0) & (k < width)
-            log_choose = torch.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1)
-            weight = ((width - 1) / (k * (width - k)).clamp(min=1) * (-log_choose).exp()).where(inner, 0)
-            weight = weight / weight[inner].mean() if inner.any() else weight
-            # Scores are relative to the clean input, which pins the intercept to 0.
-            gram = (hidden.T * weight) @ hidden + self.strength * torch.eye(width, dtype=torch.float64)
-            values[row, :width] = -torch.linalg.solve(gram, hidden.T @ (weight * score))
-        return values
+        mean = self._score / (self._n - 1).clamp(min=1)  # `Ridge` counts the clean input
+        eye = self.strength * torch.eye(self._gram.shape[1], dtype=self._gram.dtype, device=self._gram.device)
+        gram = self._gram / mean.clamp(min=1e-12)[..., None] + eye
+        return -torch.linalg.solve(gram, self._hidden_score / mean.clamp(min=1e-12))
 
 
 def counterfactual(model: AttachedModel, batch: Batch, output: Output, regions: Regions) -> Tensor:  # noqa: ARG001

@@ -55,15 +55,10 @@ def run_seed(study: Plan, seed: int, profile: str, runs: Path, device: str = "au
     """All rows of one seed, in order; those made before are read."""
     # More threads than one gain nothing on models this small, and two seeds run side by side.
     torch.set_num_threads(1)
-    cells = [(None, name, start, {}) for name, start in study.units]
-    for cell in study.variations:
-        cells.append((cell.n_train, cell.condition, cell.start, {"axis": cell.axis, "value": cell.value}))
-    experiments, rows = {}, []
-    for n_train, condition, start, named in cells:
-        if n_train not in experiments:
-            experiments[n_train] = open_experiment(study.of_size(n_train), seed, profile, runs, device)
-        rows.append(experiments[n_train].row(condition, start, profile, **named))
-    return rows
+    cells = [(name, start, {}) for name, start in study.units]
+    cells += [(cell.condition, cell.start, {"axis": cell.axis, "value": cell.value}) for cell in study.variations]
+    experiment = open_experiment(study, seed, profile, runs, device)
+    return [experiment.row(condition, start, profile, **named) for condition, start, named in cells]
 
 
 def _end_with(study: Connection) -> None:
@@ -91,11 +86,8 @@ def _folder(study: Plan, profile: str, runs: Path) -> Path:
 
 
 def _rows_made(study: Plan, profile: str, runs: Path) -> int:
-    sizes = {None, *(cell.n_train for cell in study.variations)}
-    folders = {
-        _folder(study.of_size(n), profile, runs) / f"seed-{seed}" / "rows" for n in sizes for seed in study.seeds
-    }
-    return sum(len(list(folder.glob("*.json"))) for folder in folders)
+    folder = _folder(study, profile, runs)
+    return sum(len(list((folder / f"seed-{seed}" / "rows").glob("*.json"))) for seed in study.seeds)
 
 
 def run(

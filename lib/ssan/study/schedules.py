@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class WarmUp:
-    """Nothing at first, then evenly more: the full weight once `fraction` of the training, in (0, 1], is done."""
+class AnnealOut:
+    """The full weight at first, then evenly less, until `fraction`, in (0, 1], is done: shown the way, then left."""
 
     fraction: float
 
@@ -19,12 +19,4 @@ class WarmUp:
             raise ValueError(f"fraction is the part of the training that it takes, in (0, 1], got {self.fraction}")
 
     def __call__(self, progress: float) -> float:
-        return min(1.0, progress / self.fraction)
-
-
-@dataclass(frozen=True)
-class AnnealOut(WarmUp):
-    """The full weight at first, then evenly less, until `fraction` is done: attention is shown the way, then left."""
-
-    def __call__(self, progress: float) -> float:
-        return 1.0 - super().__call__(progress)
+        return 1.0 - min(1.0, progress / self.fraction)

@@ -44,8 +44,7 @@ class Difference:
 def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference:
     """Mean of a - b over pairs (n,) from the same seed each; pairs with a NaN are left out.
 
-    Raises:
-        ValueError: if the lengths differ or no pair is left.
+    A ValueError if the lengths differ or no pair is left.
     """
     a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     if a.shape != b.shape or a.ndim != 1:
@@ -112,8 +111,7 @@ def compare(rows: pd.DataFrame, metric: str, reference: str = "baseline/scratch"
         A row per condition: n, mean, std, difference with its t interval (low, high), p, holm (p corrected over the
         table); and, where the rows have an oracle, the recovered gain and its interval (`RECOVERED`).
 
-    Raises:
-        ValueError: if there are several tasks, or no rows of the reference.
+    A ValueError if there are several tasks, or no rows of the reference.
     """
     if rows["task"].nunique() != 1:
         raise ValueError(f"compare takes one task at a time, got {sorted(rows['task'].unique())}")

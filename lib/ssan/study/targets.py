@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,11 +17,10 @@ from torch import Tensor
 
 from ssan.attention import AttentionModel, as_distribution
 from ssan.metrics import box_distribution, replay
-from ssan.regions import ImageGrid, Regions
 from ssan.runtime import pick_device
 from ssan.samplers import rng
 from ssan.study.conditions import Condition, Round, Target, unsupervised
-from ssan.study.maps import attention_x_gradient
+from ssan.study.maps import attention_x_gradient, centre
 from ssan.training import predict, prepare_target
 
 if TYPE_CHECKING:
@@ -32,10 +33,16 @@ def make_target(experiment: Experiment, target: Target) -> Tensor:
     if last.gives == "uniform":
         maps = as_distribution(torch.zeros(experiment.exists.shape), experiment.exists)
     else:
-        made = _boxes(experiment) if last.gives == "oracle" else _handed_on(experiment, target, last)
+        if last.gives == "centre":
+            made = centre(_grid(experiment)).repeat(len(experiment.exists), 1)
+        else:
+            made = _boxes(experiment) if last.gives == "oracle" else _handed_on(experiment, target, last)
         maps = prepare_target(made, _exists(experiment, made), last.temperature)
-    change = {"shuffled": functools.partial(shuffled, seed=experiment.seed), "inverted": inverted}.get(target.change)
-    return maps if change is None else change(maps, _exists(experiment, maps))
+    if target.change == "aligned":
+        occluded = _handed_on(experiment, target, Round(), "ridge")
+        return aligned(maps, occluded, _grid(experiment))
+    changes = {"shuffled": functools.partial(shuffled, seed=experiment.seed), "inverted": inverted, "average": average}
+    return changes[target.change](maps, _exists(experiment, maps)) if target.change else maps
 
 
 def teachers(experiment: Experiment, target: Target) -> tuple[str, list[AttentionModel]]:
@@ -49,16 +56,6 @@ def teachers(experiment: Experiment, target: Target) -> tuple[str, list[Attentio
         kind, name = "student", f"students of {before}"
     seeds = [experiment.seed + 1000 * k for k in range(target.teachers)]
     return name, [experiment.net(f"{kind}-{k}", seed, supervision, condition) for k, seed in enumerate(seeds)]
-
-
-def regions_of(experiment: Experiment, target: Target) -> Regions:
-    """What masks hide: the task's regions, with the target's own fill where it names one."""
-    regions, task = experiment.regions, experiment.task.name
-    if target.fill is None:
-        return regions
-    if not isinstance(regions, ImageGrid):
-        raise ValueError(f"fill={target.fill!r} is for cells of images, {task} has {type(regions).__name__}")
-    return dataclasses.replace(regions, fill=target.fill)
 
 
 def shuffled(target: Tensor, exists: Tensor, seed: int) -> Tensor:
@@ -79,6 +76,30 @@ def inverted(target: Tensor, exists: Tensor) -> Tensor:
     return as_distribution((top - target).clamp(min=0), exists)
 
 
+def average(target: Tensor, exists: Tensor) -> Tensor:
+    """(B, R): every example gets the mean of all targets, cut to its own regions and normalised again."""
+    return as_distribution(target.mean(0).expand_as(target), exists)
+
+
+def shifted(target: Tensor, grid: tuple[int, int], by: tuple[float, float]) -> Tensor:
+    """Maps (B, R) moved by (x, y) cells, bilinear, and normalised again; what leaves the grid is lost."""
+    cells = [torch.arange(n, dtype=target.dtype, device=target.device) for n in grid]
+    y, x = ((1 - (k[:, None] - k - step).abs()).clamp(min=0) for k, step in zip(cells, by[::-1], strict=True))
+    return as_distribution((y @ target.unflatten(1, tuple(grid)) @ x.T).flatten(1))
+
+
+def aligned(target: Tensor, occluded: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Maps (B, R) moved by the one shift of at most a cell that brings them closest to maps from hidden pixels.
+
+    Shifts of -1, -1/2, 0, 1/2, 1 cells in x and in y; that of the largest mean cosine with `occluded` (B, R), of equals
+    the shortest. It looks at no boxes: what it mends is how cells lie over pixels, not what is looked at. Our design.
+    """
+    steps = sorted(itertools.product((-1.0, -0.5, 0.0, 0.5, 1.0), repeat=2), key=lambda by: math.hypot(*by))
+    tried = [shifted(target, grid, by) for by in steps]
+    closeness = torch.stack([torch.cosine_similarity(maps, occluded, dim=-1).mean() for maps in tried])
+    return tried[int(closeness.argmax())]
+
+
 def product(first: Tensor, second: Tensor, exists: Tensor, eps: float = 1e-4) -> Tensor:
     """(B, R): the normalised product of two maps, each with `eps` added: weight where both have it. Our design."""
     return as_distribution((first + eps) * (second + eps), exists)
@@ -90,18 +111,19 @@ def random_variant(n_variants: Tensor, ids: Tensor, seed: int) -> Tensor:
     return (draw.double() * n_variants).long().clamp(max=n_variants - 1)
 
 
-def _handed_on(experiment: Experiment, target: Target, last: Round) -> Tensor:
+def _handed_on(experiment: Experiment, target: Target, last: Round, selector: str | None = None) -> Tensor:
     (name, nets), batch = teachers(experiment, target), experiment.train_batch
     if last.gives == "attention":
         return torch.stack([predict(net, batch, device=experiment.device)[1] for net in nets]).mean(0)
     if last.gives == "gradient":
         batch = batch.to(pick_device(experiment.device))
         return torch.stack([attention_x_gradient(net, batch) for net in nets]).mean(0)
-    sampler, regions = target.sampler or experiment.settings.sampler, regions_of(experiment, target)
+    sampler, regions = target.sampler or experiment.settings.sampler, experiment.regions
     if last.gives == "random_variant":
         index = random_variant(sampler.count(regions.count(batch), regions.grid), batch.ids, experiment.seed)
         return replay(nets, batch, sampler, index, regions=regions, device=experiment.device)[1]
-    surrogates = experiment.surrogates(name, nets, target.selector, target.score, sampler=sampler, regions=regions)
+    selector = selector or target.selector
+    surrogates = experiment.surrogates(name, nets, selector, target.score, sampler=sampler, regions=regions)
     if last.gives == "surrogate":
         return surrogates.attention
     exists = _exists(experiment, surrogates.attention)
@@ -113,6 +135,12 @@ def _boxes(experiment: Experiment) -> Tensor:
     if boxes is None:
         raise ValueError(f"the oracle needs true boxes, {experiment.task.name} has none")
     return box_distribution(boxes, tuple(image.shape[-2:]), experiment.regions.grid)
+
+
+def _grid(experiment: Experiment) -> tuple[int, int]:
+    if experiment.regions.grid is None:
+        raise ValueError(f"centre and aligned targets need cells of a grid, {experiment.task.name} has none")
+    return experiment.regions.grid
 
 
 def _exists(experiment: Experiment, maps: Tensor) -> Tensor:

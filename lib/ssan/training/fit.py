@@ -66,10 +66,8 @@ def fit(
         show_progress: show a progress bar over epochs.
         after_epoch: called with the number of epochs done and the model, after each of them; to look, not to touch.
 
-    Raises:
-        ValueError: if the training split is empty, the targets do not belong to it or do not fit the attention, the
-            output breaks the contract, or the loss becomes NaN.
-        TypeError: if the model is no `AttentionModel`.
+    A ValueError if the training split is empty, the targets do not belong to it or do not fit the attention, the output
+    breaks the contract, or the loss becomes NaN. A TypeError if the model is no `AttentionModel`.
     """
     (model,), processes = as_models(model), processes or Processes()
     if not len(task.train):

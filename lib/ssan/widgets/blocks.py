@@ -24,8 +24,7 @@ class Blocks(Sampler):
         sampler: draws the masks of the blocks.
         blocks: (rows, columns) of the blocks; must divide the grid of the cells.
 
-    Raises:
-        ValueError: when used, if the blocks do not divide the grid, or the regions have none.
+    A ValueError when used, if the blocks do not divide the grid, or the regions have none.
     """
 
     sampler: Sampler
