@@ -37,8 +37,8 @@ def _mean(values: Tensor) -> float:
 def map_quality(attention: Tensor, batch: Batch, regions: Regions) -> dict[str, float]:
     """Where maps (B, R) look: entropy; against boxes mass, pointing (also strict), rank correlation, offset, selection.
 
-    `entropy` is in nats over the log of the number of regions, so 1 is uniform; regions are the real ones. Without an
-    example near a box there is no `offset_x` and `offset_y`, without one that has other objects no `selection`.
+    `entropy` is in nats over the log of the number of regions, so 1 is uniform; regions are the real ones. What is
+    defined for no example (an offset without any near a box, the order of uniform maps) is left out.
     """
     n = regions.count(batch).cpu()
     attention, batch = attention[:, : int(n.max())].cpu(), batch.to("cpu")
@@ -53,11 +53,12 @@ def map_quality(attention: Tensor, batch: Batch, regions: Regions) -> dict[str, 
             "strict_pointing": _mean(metrics.pointing(attention, batch.boxes, size, grid, tolerance=0.0)),
             "rank_correlation": _mean(metrics.rank_correlation(attention, box_map)),
         }
-        some = dict(zip(("offset_x", "offset_y"), metrics.offset(attention, batch.boxes, size, grid).T, strict=True))
+        values |= dict(
+            zip(("offset_x", "offset_y"), map(_mean, metrics.offset(attention, batch.boxes, size, grid).T), strict=True)
+        )
         if batch.others is not None:
-            some["selection"] = metrics.selection(attention, batch.boxes, batch.others, size, grid)
-        values |= {name: _mean(value) for name, value in some.items() if not value.isnan().all()}
-    return values
+            values["selection"] = _mean(metrics.selection(attention, batch.boxes, batch.others, size, grid))
+    return {name: value for name, value in values.items() if value == value}  # NaN is not equal to itself
 
 
 @dataclass(frozen=True)
