@@ -11,85 +11,71 @@ from pathlib import Path
 
 import pandas as pd
 
-from ssan.study.conditions import role_of
-from ssan.study.report import METRICS, interval, metrics_in, recovered, verdicts
-from ssan.study.statistics import ORACLE, by_seed, compare, paired_difference
+from ssan.study.report import METRICS, TOLD, interval, metrics_in, recovered, verdicts
+from ssan.study.statistics import compare
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 TABLES = HERE / "TABLES.md"
-_IMAGE_METHODS = ("supervised_best", "supervised_ridge_3", "supervised_masked_3")
-# What the README's table shows of each task: its name, its measure of attention, and the methods.
+_SEEN = ("accuracy", "pointing", "strict_pointing", "selection", "deletion", "faithfulness")
+_READ = ("accuracy", "top_1", "comprehensiveness", "sufficiency", "faithfulness", "faithfulness_beyond_position")
+_IMAGES = ["baseline", "supervised_best", "supervised_ridge_3", "self_3", "supervised_masked_3", "masked_self_3_twice"]
+_IMAGES += ["aligned_self", "ensemble_3", "oracle", "baseline:chance", "baseline:centre", "baseline:constant"]
+_TEXT = ["baseline", "supervised_best", "supervised_importance"]
+_CONTROLS = ["self", "shuffled", "uniform", "inverted", "baseline:early"]
+_PRETRAINED = [*_TEXT, "supervised_ridge", *_CONTROLS, "baseline:leave_one_out"]
+# What the README's tables show of each task: its name, measures and conditions.
 SHOWN = {
-    "shapes": ("VQA: `shapes`, 1,000 questions about 500 images", "pointing", _IMAGE_METHODS),
-    "shapes_mlb": ("VQA: the same with bilinear fusion, `shapes_mlb`", "pointing", _IMAGE_METHODS),
-    "cluttered_fashion": ("images: `cluttered_fashion`, 1,000 images", "pointing", _IMAGE_METHODS),
-    "trec": ("text: `trec`, 445 questions", "faithfulness", ("supervised_best", "supervised_importance")),
-    "movie": ("text: `movie`, 800 snippets", "faithfulness", ("supervised_best", "supervised_importance")),
+    "trec_minilm": ("a pretrained transformer, 445 TREC questions", _READ, _PRETRAINED),
+    "movie_minilm": ("the same, 445 movie snippets", _READ, _PRETRAINED),
+    "shapes": ("`shapes`: 1,000 questions about 500 images", _SEEN, _IMAGES),
+    "cluttered_fashion": ("`cluttered_fashion`: 1,000 images", _SEEN, _IMAGES),
+    "trec": ("a BiLSTM, `trec`: 445 questions", _READ, [*_TEXT, *_CONTROLS]),
+    "movie": ("a BiLSTM, `movie`: 800 snippets", _READ, [*_TEXT, *_CONTROLS]),
 }
 
 
-def _signed(mean: float, low: float, high: float) -> str:
-    bold = "**" if low > 0 or high < 0 else ""
-    return f"{bold}{mean:+.3f} [{low:+.3f}, {high:+.3f}]{bold}"
-
-
-def summary(rows: pd.DataFrame, title: str, metric: str, methods: tuple[str, ...]) -> list[str]:
-    """Lines of the README table: one for each method trained from scratch, against baseline and best control."""
+def summary(rows: pd.DataFrame, title: str, metrics: tuple[str, ...], names: list[str]) -> list[str]:
+    """Lines of a README table: means over seeds, bold where the paired interval of the difference to the baseline
+    excludes 0."""
     rows = rows[rows["start"] == "scratch"]
-    compared, seeds = compare(rows, metric), by_seed(rows, metric)
-    controls = [label for label in seeds if role_of(label.split("/")[0]) == "control"]
-    best = max(controls, key=lambda label: seeds[label].mean())
-    oracle = f"{seeds[ORACLE].mean():.3f}" if ORACLE in seeds else ""
-    lines = []
-    for name in methods:
-        row = compared.loc[f"{name}/scratch"]
-        against = paired_difference(seeds[f"{name}/scratch"].to_numpy(), seeds[best].to_numpy())
-        cells = [
-            title,
-            METRICS[metric].split(" (")[0],
-            f"{seeds['baseline/scratch'].mean():.3f}",
-            f"`{name}`",
-            f"{row['mean']:.3f}",
-            _signed(row["difference"], row["low"], row["high"]),
-            f"{best.split('/')[0]} {seeds[best].mean():.3f}; {_signed(against.mean, against.low, against.high)}",
-            oracle,
-            recovered(row) if "recovered" in row else "",
-            f"{int(row['n'])}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
+    compared = {metric: compare(rows, metric) for metric in metrics}
+    head = [f"{title}; {rows['seed'].nunique()} seeds", *(METRICS[metric].split(" (")[0] for metric in metrics)]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for name in names:
+        cells = []
+        for metric in metrics:
+            row = compared[metric].loc[f"{name}/scratch"]
+            clear = row["low"] > 0 or row["high"] < 0
+            cells.append(f"**{row['mean']:.3f}**" if clear else f"{row['mean']:.3f}")
+        lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return lines
 
 
 def readme_table(results: Path) -> str:
-    """The README's table, of the tasks that have rows."""
-    titles = ["task", "measure", "baseline", "method", "its mean", "minus baseline [95%]"]
-    titles += ["best control; method minus it", "oracle", "recovered [95%]", "seeds"]
-    lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
-    for task, (title, attention, methods) in SHOWN.items():
+    """The README's tables, of the tasks that have rows."""
+    parts = []
+    for task, (title, metrics, names) in SHOWN.items():
         path = results / f"{task}.csv"
         if path.exists():
-            rows = pd.read_csv(path)
-            for metric in ("accuracy", attention):
-                lines += summary(rows, title, metric, methods)
-    return "\n".join(lines) + "\n"
+            parts.append("\n".join(summary(pd.read_csv(path), title, metrics, names)))
+    return "\n\n".join(parts) + "\n"
 
 
-def table(rows: pd.DataFrame) -> str:
-    """A Markdown table of one task: mean (and difference to the baseline with its 95% interval) of every metric."""
-    metrics = metrics_in(rows)
+def table(rows: pd.DataFrame, metrics: list[str]) -> str:
+    """A Markdown table of one task: mean (and difference to the baseline with its 95% interval) of some metrics."""
     compared = {metric: compare(rows, metric) for metric in metrics}
     titles = ["condition", *(METRICS[metric].split(" (")[0] for metric in metrics)]
     lines = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
     for label in compared[metrics[0]].index:
-        cells = [label.replace("/", ", ")]
+        cells = [label.removesuffix("/scratch").replace("/", ", ")]
         for metric in metrics:
             row = compared[metric].loc[label]
             cell = f"{row['mean']:.3f}"
             if pd.notna(row["difference"]):
                 bold = "**" if row["low"] > 0 or row["high"] < 0 else ""
                 cell += f" {bold}({row['difference']:+.3f}{interval(row)}){bold}"
-            if "recovered" in row and recovered(row):
+            if metric in ("accuracy", "pointing") and "recovered" in row and recovered(row):
                 cell += f"; recovered {recovered(row)}"
             cells.append(cell)
         lines.append("| " + " | ".join(cells) + " |")
@@ -107,11 +93,12 @@ def tables(results: Path) -> str:
         rows = pd.read_csv(path)
         if "condition" in rows and "config" in rows and "axis" not in rows:
             n, seeds = int(rows["n_train"].iloc[0]), rows["seed"].nunique()
-            sentences = [
-                f"- {METRICS[m].split(' (')[0]}: {line}" for m in metrics_in(rows) for line in verdicts(rows, m)
-            ]
+            there = metrics_in(rows)
+            told = [m for m in there if m in TOLD]
+            sentences = [f"- {METRICS[m].split(' (')[0]}: {line}" for m in told for line in verdicts(rows, m)]
             heading = f"## {path.stem}\n\n{n} training examples, {seeds} seeds"
-            parts.append("\n".join([heading, "", table(rows), "", *sentences, ""]))
+            halves = [table(rows, some) for some in (there[: len(there) // 2], there[len(there) // 2 :])]
+            parts.append("\n\n".join([heading, *halves, "\n".join(sentences), ""]))
     return "\n".join(parts)
 
 
