@@ -5,6 +5,7 @@ Drawn from the rows in TASK_ablations.csv.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,11 +14,11 @@ import pandas as pd
 import seaborn as sns
 
 from ssan import plots
-from ssan.study import plan
+from ssan.study import METRICS, plan
 
 TASKS = {
     "shapes": ("shapes", "pointing"),
-    "trec": ("TREC", "faithfulness"),
+    "trec": ("TREC", "faithfulness_beyond_position"),
 }
 
 
@@ -29,7 +30,8 @@ def differences(rows: pd.DataFrame, task: str, metrics: tuple[str, ...]) -> pd.D
         mine = rows[(rows["axis"] == cell.axis) & (rows["value"].astype(str) == cell.value)]
         for metric in metrics:
             apart = mine[metric] - mine["seed"].map(base[metric])
-            tables.append(pd.DataFrame({"difference": apart}).assign(axis=cell.axis, value=cell.value, metric=metric))
+            told = {"axis": cell.axis, "value": cell.value, "metric": METRICS[metric].split(" (")[0]}
+            tables.append(pd.DataFrame({"difference": apart}).assign(**told))
     return pd.concat(tables, ignore_index=True).dropna()
 
 
@@ -49,7 +51,8 @@ def draw(table: pd.DataFrame, title: str) -> plt.Figure:
         handles, labels = ax.get_legend_handles_labels()
         ax.get_legend().remove()
         if panel["value"].str.len().max() > 6:
-            plt.setp(ax.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
+            words = [textwrap.fill(label.get_text(), 17) for label in ax.get_xticklabels()]
+            ax.set_xticks(ax.get_xticks(), words, rotation=35, ha="right", rotation_mode="anchor")
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
