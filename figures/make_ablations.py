@@ -5,6 +5,7 @@ Drawn from the rows in TASK_ablations.csv.
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -13,11 +14,11 @@ import pandas as pd
 import seaborn as sns
 
 from ssan import plots
-from ssan.study import plan
+from ssan.study import METRICS, plan
 
 TASKS = {
     "shapes": ("shapes", "pointing"),
-    "trec": ("TREC", "faithfulness"),
+    "trec": ("TREC", "faithfulness_beyond_position"),
 }
 
 
@@ -29,7 +30,8 @@ def differences(rows: pd.DataFrame, task: str, metrics: tuple[str, ...]) -> pd.D
         mine = rows[(rows["axis"] == cell.axis) & (rows["value"].astype(str) == cell.value)]
         for metric in metrics:
             apart = mine[metric] - mine["seed"].map(base[metric])
-            tables.append(pd.DataFrame({"difference": apart}).assign(axis=cell.axis, value=cell.value, metric=metric))
+            told = {"axis": cell.axis, "value": cell.value, "metric": METRICS[metric].split(" (")[0]}
+            tables.append(pd.DataFrame({"difference": apart}).assign(**told))
     return pd.concat(tables, ignore_index=True).dropna()
 
 
@@ -37,8 +39,12 @@ def draw(table: pd.DataFrame, title: str) -> plt.Figure:
     """A panel for every axis but the losses, accuracy and attention quality in each."""
     names = [name for name in table["axis"].unique() if not name.startswith("loss ")]
     lines = int(np.ceil(len(names) / 3))
-    figure, axes = plt.subplots(lines, 3, figsize=(13.5, 3.1 * lines), squeeze=False)
-    for ax, name in zip(axes.flat, names, strict=False):
+    figure = plt.figure(figsize=(13.5, 3.1 * lines))
+    grid = figure.add_gridspec(lines, 3)
+    for place, name in enumerate(names):
+        line, column = divmod(place, 3)
+        wide = name == names[-1] and column < 2  # the last one takes what is left of its line
+        ax = figure.add_subplot(grid[line, column:] if wide else grid[line, column])
         style = {"linestyle": "none", "linewidth": 1, "markersize": 5, "dodge": 0.2}
         panel, palette = table[table["axis"] == name], [plots.COLOURS[0], plots.ROLE_COLOURS["control"]]
         common = {"x": "value", "y": "difference", "hue": "metric", "palette": palette, "errorbar": plots.interval}
@@ -49,9 +55,9 @@ def draw(table: pd.DataFrame, title: str) -> plt.Figure:
         handles, labels = ax.get_legend_handles_labels()
         ax.get_legend().remove()
         if panel["value"].str.len().max() > 6:
-            plt.setp(ax.get_xticklabels(), rotation=30, ha="right", rotation_mode="anchor")
-    for ax in axes.flat[len(names) :]:
-        ax.axis("off")
+            turned = {} if wide else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+            words = [label.get_text() for label in ax.get_xticklabels()]
+            ax.set_xticks(ax.get_xticks(), [textwrap.fill(each, 17) for each in words] if wide else words, **turned)
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     figure.suptitle(title)
     return figure

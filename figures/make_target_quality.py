@@ -22,10 +22,8 @@ TASKS = {"shapes": "shapes", "cluttered_fashion": "cluttered Fashion-MNIST"}
 def gains(rows: pd.DataFrame) -> pd.DataFrame:
     """Every row with targets: quality of its target, and its gain over the baseline of the same seed."""
     base = rows[rows["condition"] == "baseline"].drop_duplicates("seed").set_index("seed")
-    taught = rows[rows["target_pointing"].notna() & ~rows["condition"].isin(["masked_oracle"])]
-    taught = taught[
-        ~taught.get("axis", pd.Series("", index=taught.index)).fillna("").str.startswith(("training set", "loss "))
-    ]
+    axis = rows.get("axis", pd.Series("", index=rows.index)).fillna("")
+    taught = rows[rows["target_pointing"].notna() & ~axis.str.startswith("loss ")]  # which share their targets
     return taught.assign(
         gain=taught["accuracy"] - taught["seed"].map(base["accuracy"]),
         moved=taught["pointing"] - taught["seed"].map(base["pointing"]),

@@ -1,4 +1,4 @@
-"""Accuracy against the quality of attention, and what it costs: every condition a point, with the front of the best.
+"""Accuracy against the quality of attention: every condition a point, with the front of the best.
 
 Drawn from the rows in TASK.csv of the image tasks.
 """
@@ -14,7 +14,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from ssan import plots
-from ssan.study import compare
 from ssan.study.conditions import role_of
 
 TASKS = {"shapes": "shapes", "cluttered_fashion": "cluttered Fashion-MNIST"}
@@ -70,28 +69,19 @@ def points(ax: Axes, table: pd.DataFrame, x: str, y: str) -> None:
 
 
 def means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracy, pointing, mass, cost and recovered gain of every condition trained from scratch."""
-    rows = rows[rows["start"] == "scratch"]
-    table = rows.groupby("condition", sort=False)[
-        ["accuracy", "pointing", "mass_in_box", "trainings", "seconds"]
-    ].mean()
-    for metric in ("accuracy", "pointing"):
-        compared = compare(rows, metric).rename(index=lambda name: name.split("/")[0])
-        table[f"recovered_{metric}"] = compared["recovered"]
-    return table
+    """Mean accuracy and pointing of every network; maps without one are left out."""
+    rows = rows[rows["condition"].map(role_of) != "map"]
+    return rows.groupby("condition", sort=False)[["accuracy", "pointing"]].mean()
 
 
 def main(results: Path, out: Path) -> list[str]:
     """Draw what there are rows for; returns the names of the figures."""
-    names = []
     paths = {task: results / f"{task}.csv" for task in TASKS if (results / f"{task}.csv").exists()}
     if not paths:
-        return names
+        return []
     figure, axes = plt.subplots(1, len(paths), figsize=(7.6 * len(paths), 5.2), squeeze=False)
-    costs, cost_axes = plt.subplots(len(paths), 2, figsize=(14, 5.0 * len(paths)), squeeze=False)
-    for column, (task, path) in enumerate(paths.items()):
+    for ax, (task, path) in zip(axes[0], paths.items(), strict=True):
         table = means(pd.read_csv(path))
-        ax = axes[0, column]
         points(ax, table, "pointing", "accuracy")
         ax.autoscale(False)
         # Who knows the boxes does not compete.
@@ -99,17 +89,6 @@ def main(results: Path, out: Path) -> list[str]:
         line = free.iloc[front(free["pointing"].to_numpy(), free["accuracy"].to_numpy())]
         ax.plot(line["pointing"], line["accuracy"], color="0.6", lw=1, zorder=1)
         ax.set(xlabel="pointing, mean over seeds", ylabel="test accuracy, mean over seeds", title=TASKS[task])
-        for ax, metric in zip(cost_axes[column], ("accuracy", "pointing"), strict=True):
-            rest = table.drop(index=["oracle", "baseline"], errors="ignore").dropna(subset=[f"recovered_{metric}"])
-            points(ax, rest, "trainings", f"recovered_{metric}")
-            ax.axhline(0, color="0.4", lw=1)
-            ax.axhline(1, color=plots.ROLE_COLOURS["ceiling"], lw=1, ls="--")
-            ax.set(xlabel="networks trained", ylabel="recovered gain", title=f"{TASKS[task]}: {metric}")
-    plots.save(
-        figure,
-        out,
-        "tradeoff",
-        "Accuracy against pointing of every condition, with the front of those without boxes.",
-    )
-    plots.save(costs, out, "cost", "Recovered gain in accuracy and pointing against the number of trained networks.")
-    return ["tradeoff", "cost"]
+    alt = "Accuracy against pointing of every condition, with the front of those without boxes."
+    plots.save(figure, out, "tradeoff", alt)
+    return ["tradeoff"]

@@ -88,6 +88,12 @@ def test_tables_have_means_bold_where_the_interval_excludes_no_difference():
     assert "; recovered 0.2" in told["supervised_best"]
 
 
+def test_maps_without_a_network_are_no_points_of_the_tradeoff():
+    names = ("baseline", "oracle", "baseline:chance", "baseline:centre")
+    rows = pd.DataFrame({"condition": names, "seed": 0, "accuracy": 0.5, "pointing": (0.6, 0.9, 0.1, 0.2)})
+    assert script("make_tradeoff").means(rows)["pointing"].to_dict() == {"baseline": 0.6, "oracle": 0.9}
+
+
 def test_goals_are_reached_or_not_as_the_table_shows_the_number():
     reached = script("make_bench").reached
     padded = "text pairs: one variant a forward, padded to 200; our search, unpadded"

@@ -167,7 +167,7 @@ def difference_plot(
     """
     seeds = by_seed(rows, metric)
     names = [name for name in dict.fromkeys(rows["condition"] + "/" + rows["start"]) if name != reference]
-    shown = {name: name.replace("/", ", ").replace("_", " ") for name in names}
+    shown = {name: name.removesuffix("/scratch").replace("/", ", ").replace("_", " ") for name in names}
     apart = seeds[names].sub(seeds[reference], axis=0).rename(columns=shown)
     apart = apart.melt(var_name="condition", value_name="difference")
     if ax is None:

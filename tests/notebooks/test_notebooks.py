@@ -24,7 +24,7 @@ NOTEBOOKS = {
     "05_visual_question_answering": 18,
     "06_image_classification": 13,
     "07_ablations": 15,
-    "08_explore_sampling": 18,
+    "08_explore_sampling": 17,
     "09_beyond_one_machine": 17,
     "10_pretrained_transformer": 10,
     "11_your_own_model": 12,
