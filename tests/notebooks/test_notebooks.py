@@ -28,6 +28,7 @@ NOTEBOOKS = {
     "09_beyond_one_machine": 17,
     "10_pretrained_transformer": 10,
     "11_your_own_model": 12,
+    "12_half_a_cell": 11,
 }
 HEADINGS = ("## What could mislead you", "## Quiz", "## Exercises", "## References")
 # Home folders, temporary files of Jupyter kernels, installed packages, Windows drives.

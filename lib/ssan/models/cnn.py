@@ -56,7 +56,7 @@ class GridCNN(nn.Module):
         size: (height, width) of the image.
         grid: (rows, columns) of the features; the image must be the grid times a power of two.
         width: number of features per cell.
-        kernel: of the strided convolutions. 4 centres what a cell sees on the cell that is drawn; 3, as in VGG and
+        kernel: of the strided convolutions. 4 centres what a cell sees on the cell that is drawn; 3, as in
             ResNet, centres it half a cell (less half a pixel) further up and left. Any other is a ValueError.
     """
 
