@@ -39,6 +39,7 @@ def summary(rows: pd.DataFrame, title: str, metrics: tuple[str, ...], names: lis
     """Lines of a README table: means over seeds, bold where the paired interval of the difference to the baseline
     excludes 0."""
     rows = rows[rows["start"] == "scratch"]
+    metrics, names = [m for m in metrics if m in rows], [name for name in names if (rows["condition"] == name).any()]
     compared = {metric: compare(rows, metric) for metric in metrics}
     head = [f"{title}; {rows['seed'].nunique()} seeds", *(METRICS[metric].split(" (")[0] for metric in metrics)]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]

@@ -116,7 +116,8 @@ def plan(task: str, profile: str | None = None) -> Plan:
     few = full.quick or dataclasses.replace(full, conditions=tagged_default)
     if profile == "default":
         return dataclasses.replace(few, seeds=few.seeds[:2])
-    small = _other(few.settings, epochs=2, n_train=60, n_quality=40)
+    model = tuple((name, 100 if name == "cnn_steps" else value) for name, value in few.settings.model)
+    small = _other(few.settings, epochs=2, n_train=60, n_quality=40, model=model)
     return dataclasses.replace(few, settings=small, seeds=few.seeds[:2], variations=full.variations[::12])
 
 
