@@ -223,23 +223,6 @@ def test_leafing_before_and_after(run):
     run.screenshot("before_after")
 
 
-def test_losses_and_weights(run):
-    cell = run.cell("results, names = ")
-    before, loss = picture(cell), control(cell, "Loss").locator("select")
-    handle = control(cell, "Weight").locator(".noUi-handle")
-    handle.focus()
-    handle.press("ArrowRight")
-    weight = control(cell, "Weight").locator(".widget-readout").inner_text()
-    before = after(cell, f"loss {loss.input_value()}, weight {weight},", before)
-    other = loss.locator("option").nth(1).inner_text()
-    loss.select_option(label=other)
-    before = after(cell, f"loss {other}, weight ", before)
-    expect(cell.locator(".widget-html p").last).to_contain_text("Of 6 test examples")
-    loss.select_option(label="mmd_batch")
-    after(cell, "loss mmd_batch, weight ", before)
-    run.screenshot("losses")
-
-
 def test_nothing_went_wrong_on_the_way(run):
     """Last of this notebook's tests: what the page and its console had to complain of while all others played."""
     assert run.problems == []
